@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// When is it enough? A pure function of the rounds so far.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/clock.h"
+
+namespace vmigrate {
+
+/// What one round did, measured, not estimated.
+struct RoundStats {
+  std::uint32_t round = 0;         ///< 1 is the full copy
+  std::uint64_t blocks_dirty = 0;  ///< blocks this round had to look at
+  std::uint64_t data_bytes = 0;    ///< of these, bytes sent as data (before compression)
+  std::uint64_t zero_bytes = 0;    ///< of these, bytes sent as "reads as zeroes" or skipped because never written
+  std::uint64_t wire_bytes = 0;    ///< bytes that went over the wire, headers included
+  Duration duration{};             ///< drain to acknowledgement
+  std::uint64_t bytes_left = 0;    ///< written meanwhile: what the next round has to look at
+};
+
+enum class Verdict { copy_again, freeze_now, give_up };
+enum class OnStall { freeze, abort };
+
+/// A decision and, for the log and the operator, its reason in half a sentence.
+struct Decision {
+  Verdict verdict;
+  std::string reason;
+};
+
+/// No clock, no logging, no state: any migration can be replayed from its report.
+struct ConvergencePolicy {
+  Duration downtime_max;            ///< --max-downtime
+  std::uint32_t rounds_max = 10;    ///< --max-rounds
+  OnStall on_stall = OnStall::freeze;
+  Duration fixed_downtime{};        ///< dump, restore and round trips, as known before the freeze
+  std::uint64_t memory_bytes = 0;   ///< checkpoint to be sent while frozen, as known before the freeze
+
+  /// The downtime if the freeze came now, from the bandwidth of the rounds so far. `rounds` is not empty.
+  Duration estimated_downtime(std::span<const RoundStats> rounds) const;
+  /// After the last of `rounds` (not empty): freeze_now when the estimate fits downtime_max, or there is nothing left;
+  /// at the round cap or when the dirty set stopped shrinking, what on_stall says; copy_again otherwise.
+  Decision decide(std::span<const RoundStats> rounds) const;
+};
+
+}  // namespace vmigrate

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One round: drain, read, hand on, measure.
+#pragma once
+
+#include "base/clock.h"
+#include "engine/block_io.h"
+#include "engine/convergence.h"
+#include "engine/digest_index.h"
+#include "engine/volume.h"
+#include "engine/write_tracker.h"
+
+namespace vmigrate {
+
+/// Copies what changed, one round per call. The loop, and the decision to end it, belong to the caller.
+/// Reading runs ahead of writing by a bounded number of extents, so memory does not depend on the volume's size.
+class VolumeCopier {
+ public:
+  struct Parts {
+    WriteTracker& tracker;  ///< armed before construction, so that round 1 misses nothing
+    Volume& from;
+    BlockSink& to;
+    DigestIndex& digests;   ///< of what was handed on
+    Clock& clock;
+    asio::thread_pool& pool;  ///< reads, zero scans and digests run here
+  };
+  explicit VolumeCopier(Parts parts);
+
+  /// Round 1 looks at every block that may hold data and leaves out what reads as zeroes: the sink must start as zeroes.
+  /// Later rounds look at what was written meanwhile and hand zeroes on too. Ends with sink.flush(). On failure the round
+  /// may be copied in part; what was not copied stays dirty.
+  Task<RoundStats> copy_round();
+  /// The last round, after which nothing is left. The argument is the proof that this can be true.
+  Task<RoundStats> copy_final_round(const QuietVolume& quiet);
+  /// After Errc::tracking_lost: reads everything and hands on what differs from `digests`. With a quiet volume the result
+  /// is complete; otherwise a fresh tracker must have been armed before (see replace_tracker).
+  Task<RoundStats> copy_differences();
+  void replace_tracker(WriteTracker& tracker);
+
+ private:
+  Parts parts_;
+  DirtySet pending_;
+  std::uint32_t rounds_done_ = 0;
+};
+
+}  // namespace vmigrate

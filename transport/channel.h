@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// An ordered, authenticated conversation with one peer.
+#pragma once
+
+#include <string>
+
+#include "base/async.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "transport/message.h"
+
+namespace vmigrate {
+
+/// One sender and one receiver at a time, on one executor. Contract: tests/contract/channel_contract.h.
+class Channel {
+ public:
+  virtual ~Channel() = default;
+  /// Returns when the message is handed to the kernel, which is how a slow link holds us back. `message`'s spans must stay
+  /// valid until then. Throws Error: connection_lost, timed_out when the peer takes no bytes for the idle timeout.
+  virtual Task<> send(const Message& message) = 0;
+  /// The message's spans stay valid until the next receive(). Throws Error: connection_lost at any end of the stream
+  /// (EOF is never an answer), protocol_violation, timed_out after the idle timeout.
+  virtual Task<Message> receive() = 0;
+  /// How long one send() or receive() may wait from now on. The default is 30 s.
+  virtual void set_idle_timeout(Duration timeout) = 0;
+  /// Ends the conversation; pending and later calls throw Error(Errc::connection_lost). Safe to call twice.
+  virtual void close() noexcept = 0;
+  /// The peer as its certificate and address name it, for messages to people: "beta (10.77.0.2:7700)".
+  virtual const std::string& peer_name() const = 0;
+  /// Bytes handed to the wire so far, frame headers included, TLS overhead not.
+  virtual std::uint64_t bytes_sent() const = 0;
+};
+
+/// Receives, and throws unless the message is a T. Refuse and Abort from the peer are thrown as Error with the peer's code
+/// and sentence; anything else is a protocol_violation.
+template <typename T>
+Task<T> expect(Channel& channel);
+
+[[noreturn]] void throw_unexpected(const Channel& channel, const Message& message, std::string_view wanted);
+
+template <typename T>
+Task<T> expect(Channel& channel) {
+  Message message = co_await channel.receive();
+  if (auto* wanted = std::get_if<T>(&message)) co_return std::move(*wanted);
+  throw_unexpected(channel, message, name_of(Message(T{})));
+}
+
+}  // namespace vmigrate
