@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
 
 #include "base/bytes.h"
@@ -13,19 +14,29 @@ namespace vmigrate {
 
 /// The digest of every block of a volume, in an unlinked temporary file (16 bytes a block, sparse), and their sum.
 ///
-/// A block's digest is XXH3-128 of its 4096 bytes seeded with its index; a block of zeroes counts as 0. The root is the sum of
-/// all block digests modulo 2^128, so that rewriting a block costs one subtraction and one addition, a hole costs nothing, and
-/// two volumes of equal content have equal roots in whatever order they were written. It finds faults, not forgers: against
-/// those stands TLS.
+/// A block's digest is XXH3-128 of its 4096 bytes seeded with its index; a block of zeroes counts as 0. The root is the
+/// sum of all block digests modulo 2^128, so that rewriting a block costs one subtraction and one addition, a hole costs
+/// nothing, and two volumes of equal content have equal roots in whatever order they were written. It finds faults, not
+/// forgers: against those stands TLS.
+///
+/// All but root() and digest_of() do blocking file I/O. recorded() and next_nonzero() may run while another thread
+/// records other blocks; recording is for one thread at a time.
 class DigestIndex {
  public:
   /// Every block starts as zeroes. The temporary file is made in `directory` and has no name.
   DigestIndex(VolumeGeometry geometry, const std::filesystem::path& directory);
 
-  /// Records the content of extent.count blocks and returns how many of them changed. Blocking file I/O.
+  /// Records the content of extent.count blocks and returns how many of them changed.
   std::uint64_t update(Extent extent, std::span<const std::byte> blocks);
   /// The same, for blocks that now read as zeroes. Cheap for extents that never held data.
   std::uint64_t update_zeroes(Extent extent);
+  /// Records digests, one for each block of `extent`, and returns how many of them changed.
+  std::uint64_t record(Extent extent, std::span<const Bits128> digests);
+  /// The recorded digests of the extent, one for each block.
+  void recorded(Extent extent, std::span<Bits128> into) const;
+  /// The first run of blocks within `extent` that are recorded as something else than zeroes. May be cut short: ask
+  /// again from its end.
+  std::optional<Extent> next_nonzero(Extent within) const;
   /// The digest of the whole volume as recorded.
   Bits128 root() const { return root_; }
 
@@ -33,6 +44,9 @@ class DigestIndex {
   static Bits128 digest_of(BlockIndex index, std::span<const std::byte> block);
 
  private:
+  void write(Extent extent, std::span<const Bits128> digests);
+  void punch(Extent extent);
+
   VolumeGeometry geometry_;
   UniqueFd file_;
   Bits128 root_;

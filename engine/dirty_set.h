@@ -12,8 +12,8 @@
 namespace vmigrate {
 
 /// Which blocks have to be copied. Memory is bounded whatever the volume's size: a chunk of 32768 blocks (128 MiB of
-/// volume, 4 KiB of bits) is allocated when its first block is added; a chunk with every block set needs no bits; and when
-/// `bytes_max` is reached, a further chunk is taken whole. That copies more than was written, never less.
+/// volume, 4 KiB of bits) is allocated when its first block is added; a chunk with every block set needs no bits; and
+/// when `bytes_max` is reached, a further chunk is taken whole. That copies more than was written, never less.
 class DirtySet {
  public:
   static constexpr std::uint64_t kChunkBlocks = 32768;
@@ -30,6 +30,7 @@ class DirtySet {
   void add_all();
   /// Adds every block of `other`, a set for the same volume.
   void add(const DirtySet& other);
+  /// Takes the extent out. At the bound, part of a chunk that was taken whole may stay in.
   void remove(Extent extent);
   void clear();
 
@@ -47,6 +48,17 @@ class DirtySet {
     std::unique_ptr<std::uint64_t[]> words;  ///< kChunkWords of them, or none when `count` is 0 or all
     std::uint32_t count = 0;
   };
+
+  std::uint64_t blocks_of(std::size_t chunk) const;
+  std::uint64_t clipped_end(Extent extent) const;
+  std::uint64_t word_at(std::uint64_t word_index) const;
+  bool give_words(std::size_t chunk);
+  void take_whole(std::size_t chunk);
+  void add_mask(std::uint64_t word_index, std::uint64_t mask);
+  void remove_mask(std::uint64_t word_index, std::uint64_t mask);
+  void settle(std::size_t chunk);
+  void drop_words(std::size_t chunk);
+  std::uint64_t find(std::uint64_t from, std::uint64_t end, bool is_set) const;
 
   std::uint64_t block_count_;
   std::size_t chunks_with_words_max_;

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/convergence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "base/assert.h"
+
+namespace vmigrate {
+namespace {
+
+/// Rounds that together moved this much tell the link's bandwidth; one small round tells only its fixed cost.
+constexpr std::uint64_t kBandwidthSampleBytes = std::uint64_t{64} << 20;
+/// The dirty set stopped shrinking when this many rounds in a row left more than 95 % of the least that was left before.
+constexpr std::size_t kStalledRounds = 2;
+constexpr double kLeastShrinking = 0.95;
+
+struct Sample {
+  std::uint64_t bytes = 0;
+  Duration duration{};
+};
+
+/// The latest rounds, back to the one that makes the sample large enough.
+Sample latest_sample(std::span<const RoundStats> rounds) {
+  Sample sample;
+  for (auto round = rounds.rbegin(); round != rounds.rend() && sample.bytes < kBandwidthSampleBytes; ++round) {
+    sample.bytes += round->data_bytes;
+    sample.duration += round->duration;
+  }
+  return sample;
+}
+
+Duration time_to_send(std::uint64_t bytes, const Sample& sample) {
+  if (bytes == 0 || sample.duration <= Duration::zero()) return Duration::zero();
+  if (sample.bytes == 0) return Duration::max() / 4;  // no data was moved yet, so nothing is known about the link
+  const auto nanoseconds =
+      static_cast<double>(sample.duration.count()) * (static_cast<double>(bytes) / static_cast<double>(sample.bytes));
+  const auto longest = static_cast<double>((Duration::max() / 4).count());
+  return Duration(static_cast<Duration::rep>(std::min(nanoseconds, longest)));
+}
+
+bool has_not_shrunk(std::span<const RoundStats> rounds, std::size_t index) {
+  const auto earlier = rounds.first(index);
+  const auto least = std::min_element(earlier.begin(), earlier.end(), [](const auto& one, const auto& other) {
+    return one.bytes_left < other.bytes_left;
+  });
+  return static_cast<double>(rounds[index].bytes_left) > static_cast<double>(least->bytes_left) * kLeastShrinking;
+}
+
+bool is_stalled(std::span<const RoundStats> rounds) {
+  if (rounds.size() <= kStalledRounds) return false;
+  for (auto index = rounds.size() - kStalledRounds; index < rounds.size(); ++index)
+    if (!has_not_shrunk(rounds, index)) return false;
+  return true;
+}
+
+std::string in_milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()) + " ms";
+}
+
+}  // namespace
+
+Duration ConvergencePolicy::estimated_downtime(std::span<const RoundStats> rounds) const {
+  MIGRATE_ASSERT(!rounds.empty());
+  return fixed_downtime + time_to_send(rounds.back().bytes_left + memory_bytes, latest_sample(rounds));
+}
+
+Decision ConvergencePolicy::decide(std::span<const RoundStats> rounds) const {
+  MIGRATE_ASSERT(!rounds.empty());
+  const auto estimate = estimated_downtime(rounds);
+  const auto figures = "estimated downtime " + in_milliseconds(estimate) + ", allowed " + in_milliseconds(downtime_max);
+  if (rounds.back().bytes_left == 0) return {Verdict::freeze_now, "nothing left to copy"};
+  if (estimate <= downtime_max) return {Verdict::freeze_now, figures};
+  const auto when_stuck = on_stall == OnStall::freeze ? Verdict::freeze_now : Verdict::give_up;
+  if (rounds.size() >= rounds_max) return {when_stuck, "round " + std::to_string(rounds.size()) + " was the last; " + figures};
+  if (is_stalled(rounds)) return {when_stuck, "the dirty set does not shrink any more; " + figures};
+  return {Verdict::copy_again, figures};
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/copy_pipeline.h"
+
+#include <tuple>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/this_coro.hpp>
+
+namespace vmigrate {
+namespace {
+
+constexpr auto kAnswerAsTuple = asio::as_tuple(asio::use_awaitable);
+
+}  // namespace
+
+CopyPipeline::CopyPipeline(Parts parts, const asio::any_io_executor& executor)
+    : parts_(parts), free_(executor, kBatches), ready_(executor, kBatches) {
+  for (auto& batch : batches_) free_.try_send(boost::system::error_code{}, &batch);
+}
+
+Task<> CopyPipeline::copy(const DirtySet& blocks) {
+  asio::co_spawn(ready_.get_executor(), read_ahead(blocks), [this](std::exception_ptr failure) {
+    reader_failure_ = failure;
+    is_reader_done_ = true;
+    ready_.close();
+  });
+  std::exception_ptr failure;
+  try {
+    co_await hand_on_all();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  co_await join_reader();
+  if (!failure) failure = reader_failure_;
+  if (failure) std::rethrow_exception(failure);
+}
+
+Task<> CopyPipeline::read_ahead(const DirtySet& blocks) {
+  CopyPlan plan(blocks, parts_.from);
+  for (;;) {
+    const auto [closed, batch] = co_await free_.async_receive(kAnswerAsTuple);
+    if (closed || is_stopping_) co_return;
+    batch->clear();
+    if (!plan.fill(*batch)) co_return;
+    co_await parts_.from.read_each(batch->extents(), batch->bytes());
+    co_await offload(parts_.pool, [this, batch = batch] { batch->examine(parts_.digests); });
+    co_await ready_.async_send(boost::system::error_code{}, batch, asio::use_awaitable);
+  }
+}
+
+/// Ends when the reader has ended, for whatever reason, and its last batch was handed on.
+Task<> CopyPipeline::hand_on_all() {
+  for (;;) {
+    const auto [closed, batch] = co_await ready_.async_receive(kAnswerAsTuple);
+    if (closed) co_return;
+    co_await hand_on(*batch);
+    free_.try_send(boost::system::error_code{}, batch);
+  }
+}
+
+Task<> CopyPipeline::hand_on(const CopyBatch& batch) {
+  for (const auto& piece : batch.pieces()) co_await hand_on(batch, piece);
+  // Only now: a block that is recorded but was never handed on would not be handed on again.
+  co_await offload(parts_.pool, [this, &batch] { batch.record_in(parts_.digests); });
+  totals_.data_bytes += batch.data_bytes();
+  totals_.zero_bytes += batch.zero_bytes();
+  totals_.copied_until = batch.end;
+}
+
+Task<> CopyPipeline::hand_on(const CopyBatch& batch, const CopyPiece& piece) {
+  switch (piece.kind) {
+    case CopyPiece::Kind::unchanged:
+      break;
+    case CopyPiece::Kind::zeroes:
+      co_await parts_.to.write_zeroes(piece.extent);
+      break;
+    case CopyPiece::Kind::data:
+      co_await parts_.to.write(piece.extent, batch.bytes_of(piece));
+      break;
+  }
+}
+
+/// Waits for the reader, even in a coroutine that has been cancelled: the reader uses what we own.
+Task<> CopyPipeline::join_reader() {
+  is_stopping_ = true;
+  free_.close();
+  const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  while (!is_reader_done_) [[maybe_unused]] const auto left = co_await ready_.async_receive(kAnswerAsTuple);
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+}
+
+}  // namespace vmigrate

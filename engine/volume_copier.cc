@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/volume_copier.h"
+
+#include <exception>
+#include <utility>
+
+#include <boost/asio/this_coro.hpp>
+
+#include "base/assert.h"
+#include "base/error.h"
+#include "engine/copy_pipeline.h"
+
+namespace vmigrate {
+namespace {
+
+constexpr int kFinalPassesMax = 3;  // each pass waits for writes in flight, so only online discards can come after one
+
+}  // namespace
+
+VolumeCopier::VolumeCopier(Parts parts) : parts_(parts), tracker_(&parts.tracker), pending_(parts.from.geometry().block_count()) {
+  MIGRATE_ASSERT(tracker_->geometry() == parts_.from.geometry());
+  pending_.add_all();
+}
+
+Task<RoundStats> VolumeCopier::copy_round() {
+  auto stats = begin_round();
+  const auto start = parts_.clock.now();
+  // Everything is pending in round 1, and what was drained before would only be looked at twice.
+  if (rounds_done_ > 0) co_await drain_live();
+  co_await copy_pending(stats);
+  co_await parts_.to.flush();
+  stats.duration = parts_.clock.now() - start;
+  ++rounds_done_;
+  co_await drain_live();
+  stats.bytes_left = pending_.count() * kBlockBytes;
+  co_return stats;
+}
+
+Task<RoundStats> VolumeCopier::copy_final_round(const QuietVolume& quiet) {
+  auto stats = begin_round();
+  const auto start = parts_.clock.now();
+  for (int pass = 0;; ++pass) {
+    co_await tracker_->drain_rest_into(pending_, quiet);
+    if (pending_.empty()) break;
+    if (pass == kFinalPassesMax) throw Error(Errc::copy_failed, "something writes to the volume although it is frozen");
+    co_await copy_pending(stats);
+  }
+  co_await parts_.to.flush();
+  stats.duration = parts_.clock.now() - start;
+  ++rounds_done_;
+  co_return stats;
+}
+
+Task<RoundStats> VolumeCopier::copy_differences() {
+  auto stats = begin_round();
+  const auto start = parts_.clock.now();
+  pending_.add_all();
+  co_await copy_pending(stats);
+  co_await parts_.to.flush();
+  stats.duration = parts_.clock.now() - start;
+  ++rounds_done_;
+  co_return stats;
+}
+
+void VolumeCopier::replace_tracker(WriteTracker& tracker) {
+  MIGRATE_ASSERT(tracker.geometry() == parts_.from.geometry());
+  tracker_ = &tracker;
+}
+
+RoundStats VolumeCopier::begin_round() const {
+  RoundStats stats;
+  stats.round = rounds_done_ + 1;
+  return stats;
+}
+
+/// Pages that the kernel has not written yet are writes that no tracker saw: they would all come during the freeze.
+Task<> VolumeCopier::drain_live() {
+  co_await parts_.from.write_back();
+  co_await tracker_->drain_into(pending_);
+}
+
+Task<> VolumeCopier::copy_pending(RoundStats& stats) {
+  auto blocks = std::exchange(pending_, DirtySet(pending_.block_count()));
+  stats.blocks_dirty += blocks.count();
+  const auto executor = co_await asio::this_coro::executor;
+  CopyPipeline pipeline({parts_.from, parts_.to, parts_.digests, parts_.pool}, executor);
+  std::exception_ptr failure;
+  try {
+    co_await pipeline.copy(blocks);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  stats.data_bytes += pipeline.totals().data_bytes;
+  stats.zero_bytes += pipeline.totals().zero_bytes;
+  if (!failure) co_return;
+  blocks.remove({{0}, pipeline.totals().copied_until.value});
+  pending_.add(blocks);
+  std::rethrow_exception(failure);
+}
+
+}  // namespace vmigrate
