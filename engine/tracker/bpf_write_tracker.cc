@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/tracker/bpf_write_tracker.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <thread>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "engine/tracker/tracker_objects.h"
+
+namespace vmigrate {
+namespace {
+
+using namespace std::chrono_literals;
+using SteadyTime = std::chrono::steady_clock;
+
+constexpr auto kInFlightTimeout = 10s;  // a healthy device answers; longer than any loop or virtio hiccup seen
+constexpr auto kBaselineTimeout = 50ms; // longer than a completion takes from its tracepoint to the statistics
+constexpr auto kQuietArmTimeout = 5s;
+
+std::atomic_ref<std::uint64_t> atomic(std::uint64_t& word) { return std::atomic_ref<std::uint64_t>(word); }
+std::uint64_t load(const __u64& word) { return __atomic_load_n(&word, __ATOMIC_SEQ_CST); }
+
+[[noreturn]] void lost(const TrackedDevice& device, const std::string& why) {
+  throw Error(Errc::tracking_lost, "the write tracker of " + device.node().string() + " cannot vouch for its map: " + why);
+}
+
+void wait_until_nothing_is_in_flight(const TrackedDevice& device, SteadyTime::time_point deadline) {
+  while (device.writes_in_flight() != 0) {
+    if (SteadyTime::now() > deadline) lost(device, "writes are still in flight at the deadline");
+    std::this_thread::sleep_for(500us);
+  }
+}
+
+/// A bio that was submitted before the programs were attached is unknown to them and ends unmarked: wait until there is none.
+void wait_for_unknown_bios(const TrackedDevice& device) {
+  const auto deadline = SteadyTime::now() + kQuietArmTimeout;
+  std::this_thread::sleep_for(10ms);  // from the tracepoint of submission to the in-flight count
+  while (device.writes_in_flight() != 0) {
+    if (SteadyTime::now() > deadline)
+      throw Error(Errc::tracker_unavailable, device.node().string() + " never had a moment without writes in flight");
+    std::this_thread::sleep_for(100us);
+  }
+}
+
+/// Notes where the kernel's statistics stand. Best at a moment at which nothing is written: then statistics and our count
+/// start equal. On a busy device our count keeps what it has had since attaching, a little more than the statistics: that
+/// can hide a loss of that size, and never raises a false alarm.
+void take_baseline(const TrackedDevice& device, vm_state& state) {
+  const auto deadline = SteadyTime::now() + kBaselineTimeout;
+  while (SteadyTime::now() < deadline) {
+    std::uint64_t counted[VM_COPIES_MAX];
+    for (int copy = 0; copy < VM_COPIES_MAX; ++copy) counted[copy] = load(state.copies[copy].sectors);
+    const auto written = device.sectors_written();
+    if (!written) return;
+    std::this_thread::sleep_for(2ms);
+    bool is_still = device.writes_in_flight() == 0 && device.sectors_written() == written;
+    for (int copy = 0; copy < VM_COPIES_MAX; ++copy) is_still = is_still && counted[copy] == load(state.copies[copy].sectors);
+    if (!is_still) continue;
+    for (int copy = 0; copy < VM_COPIES_MAX; ++copy) state.copies[copy].baseline = counted[copy];
+    state.baseline_sectors = *written;
+    state.baseline_is_known = 1;
+    return;
+  }
+  state.baseline_sectors = device.sectors_written().value_or(0);
+  state.baseline_is_known = 1;
+}
+
+TrackedDevice find_trackable(const std::filesystem::path& node) {
+  try {
+    TrackedDevice device(node);
+    if (const auto reason = device.reason_not_to_track())
+      throw Error(Errc::tracker_unavailable, "writes to " + node.string() + " cannot be tracked: " + *reason);
+    return device;
+  } catch (const std::filesystem::filesystem_error& failure) {
+    throw Error(Errc::tracker_unavailable, failure.what());
+  } catch (const Error& failure) {
+    if (failure.code() == Errc::tracker_unavailable) throw;
+    throw Error(Errc::tracker_unavailable, failure.what());
+  }
+}
+
+}  // namespace
+
+BpfWriteTracker::BpfWriteTracker(asio::thread_pool& pool, TrackedDevice device, std::unique_ptr<TrackerObjects> objects)
+    : pool_(pool), device_(std::move(device)), objects_(std::move(objects)) {}
+
+BpfWriteTracker::BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device)
+    : BpfWriteTracker(pool, device, Options()) {}
+
+BpfWriteTracker::BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device, const Options& options)
+    : pool_(pool), device_(find_trackable(device)) {
+  objects_ = TrackerObjects::load(device_, {options.mark_at == MarkAt::issue, options.bpffs});
+  if (device_.is_bio_based()) wait_for_unknown_bios(device_);
+  take_baseline(device_, objects_->state());
+}
+
+std::unique_ptr<BpfWriteTracker> BpfWriteTracker::adopt(asio::thread_pool& pool, const std::filesystem::path& device) {
+  return adopt(pool, device, Options());
+}
+
+std::unique_ptr<BpfWriteTracker> BpfWriteTracker::adopt(asio::thread_pool& pool, const std::filesystem::path& node,
+                                                        const Options& options) {
+  TrackedDevice device = find_trackable(node);
+  auto objects = TrackerObjects::take_over(device, options.bpffs);
+  const auto& state = objects->state();
+  const bool is_same_medium = state.config.start == device.start() &&
+                              state.config.end == device.start() + device.sectors() &&
+                              state.config.diskseq == device.identity().diskseq &&
+                              state.backing_device == device.identity().backing_device &&
+                              state.backing_inode == device.identity().backing_inode;
+  if (!is_same_medium) lost(device, "it carries another medium now");
+  std::unique_ptr<BpfWriteTracker> tracker(new BpfWriteTracker(pool, std::move(device), std::move(objects)));
+  tracker->mark_pending();
+  return tracker;
+}
+
+/// What was drained and not acknowledged is dirty again, in units of a word.
+void BpfWriteTracker::mark_pending() {
+  const auto pending = objects_->pending();
+  for (std::uint64_t first = 0; first < objects_->dirty_words();) {
+    const MapWindow window = objects_->map_dirty(first);
+    for (std::uint64_t at = 0; at < window.words().size(); ++at) {
+      const auto index = first + at;
+      if (pending[index / 64] >> index % 64 & 1) atomic(window.words()[at]).store(~std::uint64_t{0});
+    }
+    first += window.words().size();
+  }
+}
+
+BpfWriteTracker::~BpfWriteTracker() = default;
+
+VolumeGeometry BpfWriteTracker::geometry() const { return {device_.sectors() * 512}; }
+bool BpfWriteTracker::is_pinned() const { return objects_->is_pinned(); }
+
+Task<> BpfWriteTracker::drain_into(DirtySet& out) {
+  co_await offload(pool_, [this, &out] {
+    check_medium();
+    drain_words(out);
+    check_flags();
+  });
+}
+
+Task<> BpfWriteTracker::drain_rest_into(DirtySet& out, const QuietVolume&) {
+  co_await offload(pool_, [this, &out] { drain_rest(out); });
+}
+
+/// The device may have been written through its own node, too: what its page cache holds has to land first.
+void BpfWriteTracker::drain_rest(DirtySet& out) {
+  check_medium();
+  const UniqueFd node(check_syscall(::open(device_.node().c_str(), O_RDONLY | O_CLOEXEC), "open", device_.node().native()));
+  check_syscall(::fsync(node.get()), "fsync", device_.node().native());
+  const auto deadline = SteadyTime::now() + kInFlightTimeout;
+  std::uint64_t counted_before = 0;
+  do {  // discards that a held file system still has queued may start at any time
+    wait_until_nothing_is_in_flight(device_, deadline);
+    counted_before = counted();
+    drain_words(out);
+  } while (counted() != counted_before || device_.writes_in_flight() != 0);
+  add_in_flight(out);
+  add_unsure(out);
+  check_flags();
+  check_every_copy_was_not_skipped();
+  check_against_statistics();
+}
+
+void BpfWriteTracker::check_medium() const {
+  if (device_.identity_now() != device_.identity()) lost(device_, "it carries another medium now");
+}
+
+void BpfWriteTracker::check_flags() const {
+  const auto flags = load(objects_->state().lost);
+  if (flags & VM_LOST_PASSTHROUGH) lost(device_, "a command was sent past the block layer");
+  if (flags & VM_LOST_DISKSEQ) lost(device_, "it carried another medium meanwhile");
+  if (flags & VM_LOST_DEPTH) lost(device_, "the kernel may have skipped an event");
+  if (flags & VM_LOST_CHAIN) lost(device_, "a discard had too many pieces");
+  if (flags != 0) lost(device_, "a write lay outside the map");
+}
+
+/// Every event was seen by all copies but those that were busy. If one copy was never busy, it saw everything.
+void BpfWriteTracker::check_every_copy_was_not_skipped() const {
+  for (const auto& [tracepoint, skips] : objects_->fewest_skips())
+    if (skips != 0) lost(device_, "each copy of its program missed an event of " + tracepoint);
+}
+
+/// The kernel's statistics are kept by other code: they find what our own bookkeeping cannot. The tracepoints come first, so
+/// read in this order our count cannot lag behind.
+void BpfWriteTracker::check_against_statistics() const {
+  const auto& state = objects_->state();
+  const auto written = device_.sectors_written();
+  if (!written || !load(state.baseline_is_known)) return;
+  const auto by_statistics = *written - state.baseline_sectors;
+  std::uint64_t by_us = 0;
+  for (const auto& copy : state.copies) by_us = std::max(by_us, load(copy.sectors) - load(copy.baseline));
+  if (by_statistics > by_us)
+    lost(device_, "the kernel counts " + std::to_string(by_statistics) + " sectors written, the tracker saw " +
+                      std::to_string(by_us));
+}
+
+/// Per word: first note that it is being taken, then take it. A process that dies in between leaves the note, which costs
+/// its successor 64 blocks and loses none.
+void BpfWriteTracker::drain_words(DirtySet& out) {
+  const auto words = objects_->dirty_words();
+  const auto pending = objects_->pending();
+  for (std::uint64_t first = 0; first < words;) {
+    const MapWindow window = objects_->map_dirty(first);
+    for (std::uint64_t& word : window.words()) {
+      const auto index = first + static_cast<std::uint64_t>(&word - window.words().data());
+      if (atomic(word).load(std::memory_order_relaxed) == 0) continue;
+      atomic(pending[index / 64]).fetch_or(std::uint64_t{1} << index % 64);
+      add_bits(out, index, atomic(word).exchange(0));
+    }
+    first += window.words().size();
+  }
+}
+
+void BpfWriteTracker::add_bits(DirtySet& out, std::uint64_t word_index, std::uint64_t bits) const {
+  const auto blocks_per_bit = std::uint64_t{512} << objects_->state().config.shift >> std::countr_zero(kBlockBytes);
+  const auto first = word_index * VM_WORD_BLOCKS;
+  const auto blocks = geometry().block_count();
+  if (first * blocks_per_bit >= blocks) return;  // the map is whole pages, and adopt() marks whole words
+  if (blocks_per_bit == 1 && first + VM_WORD_BLOCKS <= blocks) {
+    out.add_word({first}, bits);
+    return;
+  }
+  for (; bits != 0; bits &= bits - 1)
+    out.add(Extent{{(first + static_cast<unsigned>(std::countr_zero(bits))) * blocks_per_bit}, blocks_per_bit});
+}
+
+/// Bios whose end nobody saw, because a driver below sent them on to another queue. They have landed: nothing is in flight.
+void BpfWriteTracker::add_in_flight(DirtySet& out) {
+  for (const auto& range : objects_->in_flight()) {
+    const auto& config = objects_->state().config;
+    const auto first = std::max<std::uint64_t>(range.sector, config.start) - config.start;
+    const auto end = std::min<std::uint64_t>(range.sector + range.sectors, config.end) - config.start;
+    const auto sectors_per_block = kBlockBytes / 512;
+    if (first < end) out.add(Extent{{first / sectors_per_block}, (end - 1) / sectors_per_block - first / sectors_per_block + 1});
+  }
+}
+
+void BpfWriteTracker::add_unsure(DirtySet& out) {
+  const auto unsure = objects_->unsure();
+  const auto blocks_per_chunk = (std::uint64_t{512} << objects_->state().config.shift << VM_CHUNK_SHIFT) / kBlockBytes;
+  for (std::uint64_t chunk = 0; chunk < unsure.size(); ++chunk)
+    if (atomic(unsure[chunk]).load() != 0) out.add(Extent{{chunk * blocks_per_chunk}, blocks_per_chunk});
+}
+
+void BpfWriteTracker::forget_drained() {
+  for (auto& word : objects_->pending()) atomic(word).store(0);
+}
+
+std::uint64_t BpfWriteTracker::counted() const {
+  std::uint64_t sum = 0;
+  for (const auto& copy : objects_->state().copies) sum += load(copy.sectors);
+  return sum;
+}
+
+}  // namespace vmigrate

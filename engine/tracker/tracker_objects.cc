@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/tracker/tracker_objects.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/block.h"
+#include "write_tracker.skel.h"
+
+namespace vmigrate {
+namespace {
+
+constexpr const char* kMapNames[] = {"state", "dirty", "pending", "unsure", "in_flight"};
+constexpr std::uint64_t kBitsMax = std::uint64_t{1} << 30;  // 128 MiB of map: 4 TiB of 4 KiB blocks
+constexpr unsigned kCopiesWithoutPreemption = 3;            // task, softirq and hardirq: two of them can be interrupted
+constexpr unsigned kCopiesWithPreemption = VM_COPIES_MAX;   // nesting of 3 was seen on Linux 7.2; more is noticed
+
+std::uint64_t divide_up(std::uint64_t amount, std::uint64_t by) { return (amount + by - 1) / by; }
+std::uint64_t page_bytes() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
+struct Release {
+  int major = 0;
+  int minor = 0;
+  auto operator<=>(const Release&) const = default;
+};
+
+Release running_release() {
+  utsname name{};
+  Release release;
+  ::uname(&name);
+  std::sscanf(name.release, "%d.%d", &release.major, &release.minor);
+  return release;
+}
+
+/// Programs can be preempted, so that how deeply they nest is not bounded by the kinds of interrupt.
+bool programs_are_preemptible() {
+  std::ifstream realtime("/sys/kernel/realtime");
+  int is_realtime = 0;
+  realtime >> is_realtime;
+  return is_realtime == 1 || running_release() >= Release{6, 19};
+}
+
+/// One bit per block; on devices beyond 4 TiB one bit per two, four, … blocks.
+unsigned shift_for(std::uint64_t sectors) {
+  unsigned shift = std::countr_zero(kBlockBytes / 512);
+  while (divide_up(sectors, std::uint64_t{1} << shift) > kBitsMax) ++shift;
+  return shift;
+}
+
+thread_local std::string libbpf_said;
+
+int keep_warning(libbpf_print_level level, const char* format, va_list arguments) {
+  char line[512];
+  std::vsnprintf(line, sizeof line, format, arguments);
+  if (level == LIBBPF_WARN) libbpf_said = std::string(line, std::strcspn(line, "\n"));
+  return 0;
+}
+
+[[noreturn]] void throw_unavailable(const std::string& what, int saved_errno) {
+  std::string reason = what + ": " + std::generic_category().message(saved_errno);
+  if (!libbpf_said.empty()) reason += " (" + libbpf_said + ")";
+  throw Error(Errc::tracker_unavailable, "the kernel's write tracker cannot run: " + reason);
+}
+
+struct SkeletonDeleter {
+  void operator()(write_tracker_bpf* skeleton) const { write_tracker_bpf__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<write_tracker_bpf, SkeletonDeleter>;
+
+vm_config config_for(const TrackedDevice& device, bool marks_at_issue) {
+  vm_config config{};
+  config.start = device.start();
+  config.end = device.start() + device.sectors();
+  config.diskseq = device.identity().diskseq;
+  config.disk = device.disk_major() << 20 | device.disk_minor();
+  config.shift = shift_for(device.sectors());
+  config.watch_depth = programs_are_preemptible();
+  config.copies = config.watch_depth ? kCopiesWithPreemption : kCopiesWithoutPreemption;
+  config.mark_at_issue = marks_at_issue;
+  if (marks_at_issue) config.copies = 1;
+  return config;
+}
+
+}  // namespace
+
+MapWindow::MapWindow(int map, std::uint64_t offset, std::size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, static_cast<off_t>(offset));
+  if (memory == MAP_FAILED) throw Error(errno, "mmap", "BPF map");
+  memory_ = {static_cast<std::byte*>(memory), bytes};
+}
+
+MapWindow::~MapWindow() {
+  if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
+}
+
+/// The steps of load(), in their order. Pins come last: a process that dies before leaves nothing, or an incomplete set, which
+/// take_over() refuses and removes.
+class TrackerLoader {
+ public:
+  TrackerLoader(const TrackedDevice& device, const TrackerObjects::Options& options)
+      : device_(device), options_(options), config_(config_for(device, options.marks_at_issue)) {}
+
+  std::unique_ptr<TrackerObjects> load() {
+    open();
+    size_maps();
+    choose_programs();
+    if (const int failure = write_tracker_bpf__load(skeleton_.get())) throw_unavailable("loading", -failure);
+    keep_maps();
+    fill_state();
+    if (auto pins = PinDirectory::create(options_.bpffs, device_)) objects_->pins_.emplace(std::move(*pins));
+    for (const auto& [tracepoint, program] : chosen_) attach_copies(tracepoint, program);
+    if (objects_->pins_) objects_->pin_all();
+    return std::move(objects_);
+  }
+
+ private:
+  void open() {
+    libbpf_set_print(keep_warning);
+    libbpf_said.clear();
+    if (running_release() < Release{5, 15}) throw Error(Errc::tracker_unavailable, "Linux 5.15 or newer is needed");
+    skeleton_.reset(write_tracker_bpf__open());
+    if (!skeleton_) throw_unavailable("opening", errno);
+    skeleton_->rodata->config = config_;
+  }
+
+  void size_maps() {
+    const auto bits = divide_up(device_.sectors(), std::uint64_t{1} << config_.shift);
+    const auto elements = divide_up(bits, VM_WORD_BLOCKS * VM_ELEMENT_WORDS);
+    set_size(skeleton_->maps.dirty, elements);
+    set_size(skeleton_->maps.pending, divide_up(elements, VM_ELEMENT_WORDS));
+    if (!device_.is_bio_based()) return;
+    set_size(skeleton_->maps.unsure, divide_up(bits, 1U << VM_CHUNK_SHIFT));
+    set_size(skeleton_->maps.in_flight, VM_IN_FLIGHT_MAX);
+  }
+
+  static void set_size(bpf_map* map, std::uint64_t entries) {
+    bpf_map__set_max_entries(map, static_cast<__u32>(entries));
+  }
+
+  void choose_programs() {
+    if (device_.is_bio_based()) {
+      chosen_.emplace_back("block_bio_queue", "on_bio_queued_");
+      if (!options_.marks_at_issue) chosen_.emplace_back("block_bio_complete", "on_bio_complete_");
+    } else if (options_.marks_at_issue) {
+      chosen_.emplace_back("block_rq_issue", "on_write_issued_");
+    } else {
+      chosen_.emplace_back("block_rq_complete", "on_write_complete_");
+    }
+    for (const auto& [tracepoint, program] : chosen_)
+      for (unsigned copy = 0; copy < config_.copies; ++copy) bpf_program__set_autoload(find(program, copy), true);
+  }
+
+  bpf_program* find(const std::string& program, unsigned copy) {
+    return bpf_object__find_program_by_name(skeleton_->obj, (program + std::to_string(copy)).c_str());
+  }
+
+  void keep_maps() {
+    for (const char* name : kMapNames) {
+      const int fd = bpf_object__find_map_fd_by_name(skeleton_->obj, name);
+      objects_->maps_[name] = UniqueFd(check_syscall(::fcntl(fd, F_DUPFD_CLOEXEC, 3), "fcntl(F_DUPFD_CLOEXEC)", name));
+    }
+    objects_->map_shared();
+  }
+
+  void fill_state() {
+    auto& state = objects_->state();
+    state.config = config_;
+    state.backing_device = device_.identity().backing_device;
+    state.backing_inode = device_.identity().backing_inode;
+    state.layout = VM_STATE_LAYOUT;
+  }
+
+  void attach_copies(const std::string& tracepoint, const std::string& program) {
+    for (unsigned copy = 0; copy < config_.copies; ++copy) {
+      const int link = ::bpf_raw_tracepoint_open(nullptr, bpf_program__fd(find(program, copy)));
+      if (link < 0) throw_unavailable("attaching to " + tracepoint, errno);
+      objects_->links_[tracepoint].emplace_back(link);
+    }
+  }
+
+  const TrackedDevice& device_;
+  const TrackerObjects::Options& options_;
+  vm_config config_;
+  Skeleton skeleton_;
+  std::vector<std::pair<std::string, std::string>> chosen_;  ///< tracepoint and program, without the number of the copy
+  std::unique_ptr<TrackerObjects> objects_{new TrackerObjects()};
+};
+
+std::unique_ptr<TrackerObjects> TrackerObjects::load(const TrackedDevice& device, const Options& options) {
+  return TrackerLoader(device, options).load();
+}
+
+std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& device, const std::filesystem::path& bpffs) {
+  std::unique_ptr<TrackerObjects> objects(new TrackerObjects());
+  objects->pins_.emplace(PinDirectory::take_over(bpffs, device));
+  try {
+    for (const char* name : kMapNames) objects->maps_[name] = objects->pins_->get(name);
+    for (const auto& name : objects->pins_->names())
+      if (const auto dash = name.find('-'); dash != std::string::npos)
+        objects->links_[name.substr(0, dash)].push_back(objects->pins_->get(name));
+    objects->map_shared();
+  } catch (const Error& failure) {
+    throw Error(Errc::tracking_lost, "the abandoned write tracker is incomplete: " + std::string(failure.what()));
+  }
+  const auto& config = objects->state().config;
+  const std::size_t tracepoints = device.is_bio_based() ? 2 : 1;
+  bool is_complete = objects->state().layout == VM_STATE_LAYOUT && objects->links_.size() == tracepoints;
+  for (const auto& [tracepoint, links] : objects->links_) is_complete = is_complete && links.size() == config.copies;
+  if (!is_complete) throw Error(Errc::tracking_lost, "the abandoned write tracker was never complete");
+  return objects;
+}
+
+void TrackerObjects::map_shared() {
+  const auto whole = [this](const char* name) {
+    bpf_map_info info{};
+    __u32 bytes = sizeof info;
+    const int map = maps_.at(name).get();
+    check_syscall(::bpf_obj_get_info_by_fd(map, &info, &bytes), "bpf_obj_get_info_by_fd", name);
+    const std::uint64_t content = std::uint64_t{info.max_entries} * info.value_size;
+    return MapWindow(map, 0, divide_up(content, page_bytes()) * page_bytes());
+  };
+  state_.emplace(whole("state"));
+  pending_.emplace(whole("pending"));
+  unsure_.emplace(whole("unsure"));
+}
+
+void TrackerObjects::pin_all() {
+  try {
+    for (const auto& [name, map] : maps_) pins_->pin(map.get(), name);
+    for (const auto& [tracepoint, links] : links_)
+      for (std::size_t copy = 0; copy < links.size(); ++copy)
+        pins_->pin(links[copy].get(), tracepoint + "-" + std::to_string(copy));
+  } catch (const Error& failure) {
+    log(LogLevel::warn, "event=pin failure=\"" + std::string(failure.what()) + "\"");
+    pins_.reset();
+  }
+}
+
+std::uint64_t TrackerObjects::dirty_words() const {
+  const auto& config = state().config;
+  const auto bits = divide_up(config.end - config.start, std::uint64_t{1} << config.shift);
+  const auto bytes = divide_up(bits, VM_WORD_BLOCKS * VM_ELEMENT_WORDS) * sizeof(vm_element);
+  return divide_up(bytes, page_bytes()) * page_bytes() / sizeof(std::uint64_t);
+}
+
+MapWindow TrackerObjects::map_dirty(std::uint64_t first_word) const {
+  const auto offset = first_word * sizeof(std::uint64_t);
+  const auto left = dirty_words() * sizeof(std::uint64_t) - offset;
+  return MapWindow(maps_.at("dirty").get(), offset, std::min<std::uint64_t>(left, kWindowBytes));
+}
+
+std::vector<vm_range> TrackerObjects::in_flight() const {
+  std::vector<vm_range> ranges;
+  const int map = maps_.at("in_flight").get();
+  std::uint64_t key = 0;
+  for (const std::uint64_t* before = nullptr; ::bpf_map_get_next_key(map, before, &key) == 0; before = &key) {
+    vm_range range{};
+    if (::bpf_map_lookup_elem(map, &key, &range) == 0) ranges.push_back(range);
+  }
+  return ranges;
+}
+
+std::map<std::string, std::uint64_t> TrackerObjects::fewest_skips() const {
+  std::map<std::string, std::uint64_t> fewest;
+  for (const auto& [tracepoint, links] : links_) {
+    std::uint64_t least = UINT64_MAX;
+    for (const auto& link : links) {
+      bpf_link_info about_link{};
+      __u32 bytes = sizeof about_link;
+      check_syscall(::bpf_obj_get_info_by_fd(link.get(), &about_link, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
+      const UniqueFd program(check_syscall(::bpf_prog_get_fd_by_id(about_link.prog_id), "bpf_prog_get_fd_by_id", tracepoint));
+      bpf_prog_info about{};
+      bytes = sizeof about;
+      check_syscall(::bpf_obj_get_info_by_fd(program.get(), &about, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
+      least = std::min<std::uint64_t>(least, about.recursion_misses);
+    }
+    fewest[tracepoint] = least;
+  }
+  return fewest;
+}
+
+}  // namespace vmigrate
