@@ -163,8 +163,8 @@ void BpfWriteTracker::drain_rest(DirtySet& out) {
     counted_before = counted();
     drain_words(out);
   } while (counted() != counted_before || device_.writes_in_flight() != 0);
-  add_in_flight(out);
-  add_unsure(out);
+  take_in_flight(out);
+  take_unsure(out);
   check_flags();
   check_every_copy_was_not_skipped();
   check_against_statistics();
@@ -234,25 +234,37 @@ void BpfWriteTracker::add_bits(DirtySet& out, std::uint64_t word_index, std::uin
 }
 
 /// Bios whose end nobody saw, because a driver below sent them on to another queue. They have landed: nothing is in flight.
-void BpfWriteTracker::add_in_flight(DirtySet& out) {
-  for (const auto& range : objects_->in_flight()) {
-    const auto& config = objects_->state().config;
-    const auto first = std::max<std::uint64_t>(range.sector, config.start) - config.start;
-    const auto end = std::min<std::uint64_t>(range.sector + range.sectors, config.end) - config.start;
-    const auto sectors_per_block = kBlockBytes / 512;
-    if (first < end) out.add(Extent{{first / sectors_per_block}, (end - 1) / sectors_per_block - first / sectors_per_block + 1});
+void BpfWriteTracker::take_in_flight(DirtySet& out) {
+  const auto& config = objects_->state().config;
+  for (const auto& range : objects_->take_in_flight()) {
+    const auto first = std::max<std::uint64_t>(range.sector, config.start);
+    const auto end = std::min<std::uint64_t>(range.sector + range.sectors, config.end);
+    if (first >= end) continue;
+    const auto last_word = (end - 1 - config.start) >> config.shift >> 6;
+    for (auto word = (first - config.start) >> config.shift >> 6; word <= last_word; ++word) {
+      atomic(objects_->pending()[word / 64]).fetch_or(std::uint64_t{1} << word % 64);
+      add_bits(out, word, ~std::uint64_t{0});
+    }
   }
 }
 
-void BpfWriteTracker::add_unsure(DirtySet& out) {
+/// A chunk is 64 words of the map: one word of `pending`.
+void BpfWriteTracker::take_unsure(DirtySet& out) {
   const auto unsure = objects_->unsure();
-  const auto blocks_per_chunk = (std::uint64_t{512} << objects_->state().config.shift << VM_CHUNK_SHIFT) / kBlockBytes;
-  for (std::uint64_t chunk = 0; chunk < unsure.size(); ++chunk)
-    if (atomic(unsure[chunk]).load() != 0) out.add(Extent{{chunk * blocks_per_chunk}, blocks_per_chunk});
+  for (std::uint64_t chunk = 0; chunk < unsure.size(); ++chunk) {
+    if (atomic(unsure[chunk]).load(std::memory_order_relaxed) == 0) continue;
+    atomic(objects_->pending()[chunk]).store(~std::uint64_t{0});
+    atomic(unsure[chunk]).store(0);
+    for (std::uint64_t word = chunk * 64; word < chunk * 64 + 64; ++word) add_bits(out, word, ~std::uint64_t{0});
+  }
 }
 
 void BpfWriteTracker::forget_drained() {
   for (auto& word : objects_->pending()) atomic(word).store(0);
+}
+
+void BpfWriteTracker::forget_counts_for_test() {
+  for (auto& copy : objects_->state().copies) copy.baseline = copy.sectors;
 }
 
 std::uint64_t BpfWriteTracker::counted() const {

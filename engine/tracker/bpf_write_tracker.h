@@ -46,6 +46,8 @@ class BpfWriteTracker final : public WriteTracker {
   void forget_drained();
   /// Whether tracking would survive this process.
   bool is_pinned() const;
+  /// For tests only: pretends that the programs saw nothing so far.
+  void forget_counts_for_test();
 
  private:
   BpfWriteTracker(asio::thread_pool& pool, TrackedDevice device, std::unique_ptr<TrackerObjects> objects);
@@ -56,8 +58,8 @@ class BpfWriteTracker final : public WriteTracker {
   void check_against_statistics() const;
   void drain_words(DirtySet& out);
   void drain_rest(DirtySet& out);
-  void add_in_flight(DirtySet& out);
-  void add_unsure(DirtySet& out);
+  void take_in_flight(DirtySet& out);
+  void take_unsure(DirtySet& out);
   void add_bits(DirtySet& out, std::uint64_t word_index, std::uint64_t bits) const;
   std::uint64_t counted() const;
 

@@ -122,15 +122,16 @@ TrackedDevice::TrackedDevice(const fs::path& node) : node_(node) {
   if (identity_.sectors == 0) throw Error(ENOMEDIUM, "track", node.native());
 }
 
+fs::path TrackedDevice::disk_node() const { return disk_ == sysfs_ ? node_ : fs::path("/dev") / disk_.filename(); }
+
 bool TrackedDevice::is_bio_based() const { return !fs::exists(disk_ / "mq"); }
 
 DeviceIdentity TrackedDevice::identity_now() const {
   DeviceIdentity identity;
   identity.diskseq = number_or(disk_ / "diskseq", 0);
   identity.sectors = number_or(sysfs_ / "size", 0);
-  const fs::path disk_node = disk_ == sysfs_ ? node_ : fs::path("/dev") / disk_.filename();
   if (!fs::exists(disk_ / "loop")) return identity;
-  if (const auto loop = loop_info(disk_node)) {
+  if (const auto loop = loop_info(disk_node())) {
     identity.backing_device = loop->lo_device;
     identity.backing_inode = loop->lo_inode;
   }
@@ -165,7 +166,7 @@ std::optional<std::string> TrackedDevice::reason_not_to_track() const {
   const std::string options = mount_options(name_of_numbers(major_, minor_));
   for (const char* elsewhere : {"logdev=", "rtdev=", "journal_dev=", "journal_path="})
     if (options.find(elsewhere) != std::string::npos) return "its file system keeps a part on another device (" + options + ")";
-  if (const auto other = second_loop_of(node_, sysfs_)) return *other + " writes to the same file";
+  if (const auto other = second_loop_of(disk_node(), disk_)) return *other + " writes to the same file";
   return std::nullopt;
 }
 

@@ -42,6 +42,7 @@ class TrackedDevice {
   std::optional<std::string> reason_not_to_track() const;
 
  private:
+  std::filesystem::path disk_node() const;
   std::filesystem::path node_;
   std::filesystem::path sysfs_;   ///< of the device itself
   std::filesystem::path disk_;    ///< of the whole disk: the same, or its parent

@@ -262,13 +262,14 @@ MapWindow TrackerObjects::map_dirty(std::uint64_t first_word) const {
   return MapWindow(maps_.at("dirty").get(), offset, std::min<std::uint64_t>(left, kWindowBytes));
 }
 
-std::vector<vm_range> TrackerObjects::in_flight() const {
+std::vector<vm_range> TrackerObjects::take_in_flight() const {
   std::vector<vm_range> ranges;
   const int map = maps_.at("in_flight").get();
   std::uint64_t key = 0;
-  for (const std::uint64_t* before = nullptr; ::bpf_map_get_next_key(map, before, &key) == 0; before = &key) {
+  while (::bpf_map_get_next_key(map, nullptr, &key) == 0) {
     vm_range range{};
     if (::bpf_map_lookup_elem(map, &key, &range) == 0) ranges.push_back(range);
+    ::bpf_map_delete_elem(map, &key);
   }
   return ranges;
 }

@@ -53,7 +53,8 @@ class TrackerObjects {
   /// One bit per word of the dirty map.
   std::span<std::uint64_t> pending() const { return pending_->words(); }
   std::span<std::uint64_t> unsure() const { return unsure_->words(); }
-  std::vector<vm_range> in_flight() const;
+  /// The ranges that bios are remembered with; afterwards none is.
+  std::vector<vm_range> take_in_flight() const;
   bool is_pinned() const { return pins_.has_value(); }
 
   /// By tracepoint: of its copies, the fewest events that the kernel skipped for one.
