@@ -11,6 +11,9 @@ namespace vmigrate {
 struct ConfigPlacement {
   std::filesystem::path rootfs;
   std::string network_namespace_path;   ///< empty if the container has no own network namespace by path
+  /// Used when the config names no cgroup; else a runtime would put the container below the cgroup of its caller, where the
+  /// container would end together with our service.
+  std::string default_cgroups_path;
 };
 
 /// Reads <bundle>/config.json. Throws Error.
@@ -21,6 +24,8 @@ std::string read_config(const std::filesystem::path& bundle);
 void check_config(const std::string& config_json);
 /// The network namespace's path in the config; empty when it has none by path.
 std::string network_namespace_of(const std::string& config_json);
+/// linux.cgroupsPath; empty when there is none. Throws Error(Errc::protocol_violation).
+std::string cgroups_path_of(const std::string& config_json);
 /// The config for the destination. Throws Error(Errc::unsupported_container) or protocol_violation.
 std::string adapt_config(const std::string& config_json, const ConfigPlacement& placement);
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,8 +34,11 @@ class ImageDir {
   ~ImageDir();
 
   const std::filesystem::path& path() const { return path_; }
-  /// Every file, in the order of their names, with its digest. CRIU's logs are left out.
+  /// Every file, in the order of their names, with its digest. What CRIU reports about its own run (*.log, stats-*) is left out,
+  /// and write() refuses it: no restore needs it.
   std::vector<ImageFile> list() const;
+  /// The names and sizes of the same files, without reading them.
+  std::map<std::string, std::uint64_t> sizes() const;
   /// Reads up to into.size() bytes at `offset`; 0 at the end.
   std::size_t read(const std::string& name, std::uint64_t offset, std::span<std::byte> into) const;
   /// Creates the file if needed. Throws Error(Errc::protocol_violation) for a name that is not
@@ -45,8 +49,13 @@ class ImageDir {
 
  private:
   ImageDir(std::filesystem::path path, std::uint64_t bytes_max);
-  std::filesystem::path path_;
+  /// Counts a write of `count` bytes at `offset`. Throws Error(Errc::protocol_violation) beyond the bounds.
+  void grow(const std::string& name, std::uint64_t offset, std::uint64_t count);
+
+  std::filesystem::path path_;   ///< empty once moved from
   std::uint64_t bytes_max_;
+  std::map<std::string, std::uint64_t> written_;   ///< by write(), with their sizes
+  std::uint64_t bytes_ = 0;                        ///< the sum of those
   UniqueFd directory_;
 };
 

@@ -2,7 +2,7 @@
 // The container's network: an own namespace, by path in its config, with veths into bridges (what CNI's bridge plugin makes).
 #pragma once
 
-#include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -61,5 +61,8 @@ class PreparedNetwork {
   virtual void keep() noexcept = 0;
 };
 Task<std::unique_ptr<PreparedNetwork>> prepare_network(asio::thread_pool& pool, NetworkSpec spec);
+
+/// Removes the namespace and the veths of a container that is gone from here, so that it can come back one day. Idempotent. Throws Error.
+Task<> remove_network(asio::thread_pool& pool, NetworkSpec spec);
 
 }  // namespace vmigrate

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The destination's network, built before the pause and plugged in by one ioctl at its end.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/subprocess.h"
+#include "base/unique_fd.h"
+#include "checkpoint/link_state.h"
+#include "checkpoint/network.h"
+#include "checkpoint/network_announce.h"
+#include "checkpoint/network_text.h"
+
+namespace vmigrate {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+constexpr auto kIpTimeout = 10s;
+
+void run_ip(std::vector<std::string> words, std::string batch = {}) {
+  words.insert(words.begin(), "ip");
+  if (!batch.empty()) words.insert(words.end(), {"-batch", "-"});
+  run_checked({.argv = std::move(words), .input = std::move(batch), .timeout = kIpTimeout}, Errc::incompatible_host);
+}
+
+bool is_v6(const std::string& text) { return text.find(':') != std::string::npos; }
+/// The MAC address of a neighbour has colons as well: only its first word counts.
+bool is_v6_neighbour(const std::string& text) { return is_v6(text.substr(0, text.find(' '))); }
+
+std::string namespace_path_of(const NetworkSpec& spec) {
+  return spec.namespace_name.empty() ? std::string() : "/run/netns/" + spec.namespace_name;
+}
+
+std::string host_batch(const NetworkSpec& spec) {
+  std::string batch;
+  for (const auto& one : spec.interfaces) {
+    const std::string mtu = " mtu " + std::to_string(one.mtu);
+    batch += "link add " + one.host_name + mtu + " type veth peer name " + one.name + " address " + one.mac + mtu + " netns " +
+             spec.namespace_name + "\n";
+    batch += "link set dev " + one.host_name + " down\n";
+    batch += "link set dev " + one.host_name + " master " + one.bridge + "\n";
+  }
+  return batch;
+}
+
+bool has_v6(const NetworkInterface& interface) {
+  return std::any_of(interface.addresses.begin(), interface.addresses.end(), is_v6);
+}
+
+std::string inside_batch(const NetworkSpec& spec) {
+  std::string batch = "link set dev lo up\n";
+  for (const auto& one : spec.interfaces) {
+    // An address the kernel made up itself would have to be probed for a second, and its router solicitations would teach
+    // the switches our port too early.
+    if (has_v6(one)) batch += "link set dev " + one.name + " addrgenmode none\n";
+    batch += "link set dev " + one.name + " up\n";
+    for (const auto& address : one.addresses)
+      batch += "address add " + address + " dev " + one.name + (is_v6(address) ? " nodad" : "") + "\n";
+  }
+  return batch;
+}
+
+std::string routes_batch(const NetworkSpec& spec, bool v6) {
+  std::string batch;
+  for (const auto& route : spec.routes)
+    if (is_v6(route) == v6) batch += "route replace " + route + "\n";
+  for (const auto& neighbour : spec.neighbours)
+    if (is_v6_neighbour(neighbour) == v6) batch += "neigh replace " + neighbour + "\n";
+  return batch;
+}
+
+void set_up_inside(const NetworkSpec& spec) {
+  const std::string& name = spec.namespace_name;
+  run_ip({"-n", name}, inside_batch(spec));
+  const auto v4 = routes_batch(spec, false);
+  const auto v6 = routes_batch(spec, true);
+  if (!v4.empty()) run_ip({"-4", "-n", name}, v4);
+  if (!v6.empty()) run_ip({"-6", "-n", name}, v6);
+}
+
+json host_links() {
+  const auto result = run_checked({.argv = {"ip", "-j", "-details", "link", "show"}, .timeout = kIpTimeout}, Errc::incompatible_host);
+  return json::parse(result.output);
+}
+
+const json* find_link(const json& links, const std::string& name) {
+  for (const auto& link : links)
+    if (link.value("ifname", "") == name) return &link;
+  return nullptr;
+}
+
+void check_blocking(const NetworkSpec& spec) {
+  if (spec.namespace_name.empty()) return;
+  if (fs::exists(namespace_path_of(spec)))
+    throw Error(Errc::already_exists, "this host has a network namespace " + spec.namespace_name + " already");
+  const json links = host_links();
+  for (const auto& one : spec.interfaces) {
+    if (find_link(links, one.host_name) != nullptr)
+      throw Error(Errc::already_exists, "this host has a network interface " + one.host_name + " already");
+    const json* bridge = find_link(links, one.bridge);
+    if (bridge == nullptr || bridge->value("linkinfo", json::object()).value("info_kind", "") != "bridge")
+      throw Error(Errc::unsupported_container, "this host has no bridge " + one.bridge + " for the container's " + one.name +
+                                                   ": make one, connected to the network of the source's");
+  }
+}
+
+/// Deletes what exists of it; says whether anything failed.
+bool remove_blocking(const NetworkSpec& spec) {
+  if (spec.namespace_name.empty()) return true;
+  bool is_gone = true;
+  const auto remove = [&](std::vector<std::string> words) {
+    is_gone = run_command({.argv = std::move(words), .timeout = kIpTimeout}).exit_status == 0 && is_gone;
+  };
+  const json links = host_links();
+  // The other end goes with it, even while a process keeps the namespace alive.
+  for (const auto& one : spec.interfaces)
+    if (find_link(links, one.host_name) != nullptr) remove({"ip", "link", "delete", "dev", one.host_name});
+  if (fs::exists(namespace_path_of(spec))) remove({"ip", "netns", "delete", spec.namespace_name});
+  return is_gone;
+}
+
+class BuiltNetwork final : public PreparedNetwork {
+ public:
+  /// Builds it, after check_network().
+  explicit BuiltNetwork(NetworkSpec spec)
+      : spec_(std::move(spec)),
+        path_(namespace_path_of(spec_)),
+        socket_(check_syscall(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")) {
+    if (spec_.namespace_name.empty()) return;
+    try {
+      run_ip({"netns", "add", spec_.namespace_name});
+      if (!spec_.interfaces.empty()) run_ip({}, host_batch(spec_));
+      set_up_inside(spec_);
+      announcer_.emplace(spec_);
+    } catch (...) {
+      remove_everything();
+      throw;
+    }
+  }
+  BuiltNetwork(const BuiltNetwork&) = delete;
+  BuiltNetwork& operator=(const BuiltNetwork&) = delete;
+  ~BuiltNetwork() override {
+    if (!is_kept_) remove_everything();
+  }
+
+  const std::string& namespace_path() const override { return path_; }
+
+  void connect() override {
+    for (const auto& one : spec_.interfaces) set_link_up(socket_.get(), one.host_name);
+    if (!announcer_) return;
+    // What is sent before the kernel has noticed the carrier is dropped without a word.
+    if (!announcer_->wait_for_carrier()) log(LogLevel::warn, "event=no_carrier namespace=" + spec_.namespace_name);
+    announcer_->announce();
+  }
+
+  void announce() noexcept override {
+    if (announcer_) announcer_->announce();
+  }
+
+  void keep() noexcept override { is_kept_ = true; }
+
+ private:
+  void remove_everything() noexcept {
+    try {
+      if (remove_blocking(spec_)) return;
+      log(LogLevel::warn, "event=network_left_behind namespace=" + spec_.namespace_name);
+    } catch (const std::exception& failure) {
+      log(LogLevel::warn, "event=network_left_behind namespace=" + spec_.namespace_name + " why=" + failure.what());
+    }
+  }
+
+  NetworkSpec spec_;
+  std::string path_;
+  UniqueFd socket_;
+  std::optional<Announcer> announcer_;
+  bool is_kept_ = false;
+};
+
+std::unique_ptr<PreparedNetwork> build(NetworkSpec spec) {
+  check_blocking(spec);
+  return std::make_unique<BuiltNetwork>(std::move(spec));
+}
+
+}  // namespace
+
+Task<> check_network(asio::thread_pool& pool, NetworkSpec spec) {
+  co_await offload(pool, [spec] { check_blocking(spec); });
+}
+
+Task<std::unique_ptr<PreparedNetwork>> prepare_network(asio::thread_pool& pool, NetworkSpec spec) {
+  co_return co_await offload(pool, [spec] { return build(spec); });
+}
+
+Task<> remove_network(asio::thread_pool& pool, NetworkSpec spec) {
+  const bool is_gone = co_await offload(pool, [spec] { return remove_blocking(spec); });
+  if (!is_gone) throw Error(EBUSY, "remove network namespace", spec.namespace_name);
+}
+
+}  // namespace vmigrate

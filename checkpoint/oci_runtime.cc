@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "checkpoint/oci_runtime.h"
+
+#include <cerrno>
+#include <optional>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/subprocess.h"
+#include "checkpoint/cgroup.h"
+#include "checkpoint/container_config.h"
+
+namespace vmigrate {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+constexpr auto kCommandTimeout = 20s;
+constexpr auto kFreezeTimeout = 10s;  // a task in uninterruptible sleep, on a slow disk say, freezes when it wakes
+constexpr auto kKillTimeout = 10s;
+
+ContainerStatus status_from(const std::string& word) {
+  if (word == "running") return ContainerStatus::running;
+  if (word == "paused") return ContainerStatus::paused;
+  if (word == "stopped") return ContainerStatus::stopped;
+  return ContainerStatus::created;  // "creating" as well: neither can be moved
+}
+
+/// Relative to the bundle, as the OCI specification has it; absolute and without links where it exists.
+std::filesystem::path rootfs_of(const std::filesystem::path& bundle) {
+  const auto config = json::parse(read_config(bundle));
+  const auto rootfs = bundle / config.at("root").at("path").get<std::string>();
+  return std::filesystem::weakly_canonical(rootfs);
+}
+
+ContainerInfo info_from(const std::string& state_json, const std::string& runtime) {
+  try {
+    const auto state = json::parse(state_json);
+    ContainerInfo info{.id = state.at("id"), .runtime = runtime};
+    info.status = status_from(state.at("status"));
+    const bool has_tasks = info.status == ContainerStatus::running || info.status == ContainerStatus::paused;
+    if (has_tasks) info.init_pid = state.at("pid");
+    info.bundle = state.at("bundle").get<std::string>();
+    info.rootfs = rootfs_of(info.bundle);
+    return info;
+  } catch (const json::exception& unexpected) {
+    throw Error(Errc::incompatible_host, "`" + runtime + " state` or config.json is not understood: " + unexpected.what());
+  }
+}
+
+bool means_unknown(const std::string& errors) {
+  return errors.find("does not exist") != std::string::npos || errors.find("No such file or directory") != std::string::npos;
+}
+
+std::string without_newline(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+/// Nothing if the runtime does not know the container. Throws Error with ENOENT if there is no such runtime.
+std::optional<ContainerInfo> ask(const std::string& runtime, const std::string& id) {
+  const auto result = run_command({.argv = {runtime, "state", id}, .timeout = kCommandTimeout});
+  if (result.exit_status == 0) return info_from(result.output, runtime);
+  if (means_unknown(result.errors)) return std::nullopt;
+  throw Error(Errc::incompatible_host, "`" + runtime + " state " + id + "` failed: " + without_newline(result.errors));
+}
+
+bool is_missing(const Error& error) { return error.code() == std::errc::no_such_file_or_directory; }
+
+ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::string& id) {
+  std::string asked;
+  for (const auto& runtime : runtimes) {
+    try {
+      if (auto info = ask(runtime, id)) return *info;
+      asked += (asked.empty() ? "" : " nor ") + runtime;
+    } catch (const Error& error) {
+      if (!is_missing(error)) throw;
+    }
+  }
+  if (!asked.empty())
+    throw Error(Errc::unknown_container, "no container " + id + " on this host: " + asked + " knows it");
+  throw Error(Errc::criu_missing, (runtimes.size() > 1 ? "neither runc nor crun" : "no " + runtimes.front()) +
+                                      " is installed on this host; scripts/setup installs both, and CRIU");
+}
+
+Cgroup cgroup_of(const ContainerInfo& container) {
+  auto cgroup = container.init_pid > 1 ? Cgroup::of_container(container.init_pid) : std::nullopt;
+  if (!cgroup) throw Error(Errc::container_not_running, "container " + container.id + " is not running");
+  return *cgroup;
+}
+
+void forget(const ContainerInfo& container) {
+  const auto result =
+      run_command({.argv = {container.runtime, "delete", "--force", container.id}, .timeout = kCommandTimeout});
+  if (result.exit_status != 0 && !means_unknown(result.errors))
+    throw Error(Errc::internal, "`" + container.runtime + " delete --force " + container.id +
+                                    "` failed: " + without_newline(result.errors));
+}
+
+void kill_and_forget(const ContainerInfo& container) {
+  // The pid we were told may have been given to somebody else since: only what the runtime says now is believed.
+  const auto now = ask(container.runtime, container.id);
+  if (!now) return;
+  const auto cgroup = now->init_pid > 1 ? Cgroup::of_container(now->init_pid) : std::nullopt;
+  if (cgroup) cgroup->kill(kKillTimeout);
+  forget(container);
+}
+
+class OciRuntime final : public ContainerRuntime {
+ public:
+  OciRuntime(asio::thread_pool& pool, std::vector<std::string> runtimes) : pool_(pool), runtimes_(std::move(runtimes)) {}
+
+  Task<ContainerInfo> inspect(std::string id) override {
+    check_container_id(id);
+    co_return co_await offload(pool_, [runtimes = runtimes_, id] { return ask_all(runtimes, id); });
+  }
+
+  Task<> pause(const ContainerInfo& container) override {
+    co_await offload(pool_, [container] { cgroup_of(container).freeze(kFreezeTimeout); });
+  }
+
+  Task<> resume(const ContainerInfo& container) override {
+    co_await offload(pool_, [container] { cgroup_of(container).thaw(); });
+  }
+
+  Task<bool> is_frozen(const ContainerInfo& container) override {
+    co_return co_await offload(pool_, [container] {
+      const auto cgroup = container.init_pid > 1 ? Cgroup::of_container(container.init_pid) : std::nullopt;
+      return cgroup && cgroup->is_frozen();
+    });
+  }
+
+  Task<> destroy(const ContainerInfo& container) override {
+    co_await offload(pool_, [container] { kill_and_forget(container); });
+  }
+
+ private:
+  asio::thread_pool& pool_;
+  std::vector<std::string> runtimes_;
+};
+
+}  // namespace
+
+std::unique_ptr<ContainerRuntime> make_oci_runtime(asio::thread_pool& pool, const std::string& name) {
+  if (name == "auto") return std::make_unique<OciRuntime>(pool, std::vector<std::string>{"runc", "crun"});
+  if (name != "runc" && name != "crun") throw Error(Errc::usage, "the runtime is runc, crun or auto");
+  return std::make_unique<OciRuntime>(pool, std::vector<std::string>{name});
+}
+
+}  // namespace vmigrate
