@@ -11,18 +11,29 @@
 
 namespace vmigrate {
 
+/// When block and image data is compressed with lz4. A receiver accepts both kinds at any time.
+enum class Compression {
+  automatic,  ///< where measuring shows that it makes this link faster
+  none,
+  lz4,        ///< every message that gets smaller by it
+};
+
 /// One sender and one receiver at a time, on one executor. Contract: tests/contract/channel_contract.h.
 class Channel {
  public:
   virtual ~Channel() = default;
   /// Returns when the message is handed to the kernel, which is how a slow link holds us back. `message`'s spans must stay
-  /// valid until then. Throws Error: connection_lost, timed_out when the peer takes no bytes for the idle timeout.
+  /// valid until then. Throws Error: connection_lost, timed_out when the peer takes no bytes for the idle timeout. After a
+  /// failed or cancelled send() nothing more can be sent, but receive() still gives what the peer said before.
   virtual Task<> send(const Message& message) = 0;
   /// The message's spans stay valid until the next receive(). Throws Error: connection_lost at any end of the stream
-  /// (EOF is never an answer), protocol_violation, timed_out after the idle timeout.
+  /// (EOF is never an answer), protocol_violation, timed_out after the idle timeout, tls_failed when the peer turns out
+  /// to have refused our certificate. A receive() cancelled between two messages loses nothing.
   virtual Task<Message> receive() = 0;
   /// How long one send() or receive() may wait from now on. The default is 30 s.
   virtual void set_idle_timeout(Duration timeout) = 0;
+  /// For messages sent from now on. The default is automatic.
+  virtual void set_compression(Compression compression) = 0;
   /// Ends the conversation; pending and later calls throw Error(Errc::connection_lost). Safe to call twice.
   virtual void close() noexcept = 0;
   /// The peer as its certificate and address name it, for messages to people: "beta (10.77.0.2:7700)".

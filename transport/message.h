@@ -20,6 +20,10 @@ inline constexpr std::uint32_t kJsonBytesMax = 256 << 10;      ///< a document i
 inline constexpr std::uint32_t kSentenceBytesMax = 4 << 10;    ///< a reason for a person
 inline constexpr std::uint32_t kDataBytesMax = 1 << 20;        ///< blocks or file bytes in one message, uncompressed
 inline constexpr std::uint32_t kNameBytesMax = 255;
+inline constexpr std::uint32_t kBlockBytes = 4096;             ///< a block on the wire
+inline constexpr std::uint64_t kBlocksMax = 1ULL << 52;        ///< blocks whose byte offsets fit in 64 bits
+inline constexpr std::uint32_t kManifestFilesMax = 65536;
+inline constexpr std::uint32_t kManifestBytesMax = 1 << 20;
 
 /// A migration attempt: random, chosen by the source, the key of everything that is repeated or asked.
 using MigrationId = Bits128;
@@ -112,8 +116,12 @@ std::string_view name_of(const Message& message);
 /// The row for a type number; throws Error(Errc::protocol_violation) for a number that is not assigned.
 const MessageSpec& spec_of(std::uint8_t type);
 
-/// Appends the payload (without the frame header) to `out`.
+/// Appends the payload (without the frame header) to `out`. A sentence longer than kSentenceBytesMax is cut. Throws
+/// Error(Errc::internal) for a message that docs/protocol.md forbids to send.
 void encode(const Message& message, std::vector<std::byte>& out);
+/// The same for a sender that does not want to copy blocks: appends all but the trailing `bytes` of a BlockData,
+/// LinkProbe or ImageChunk, and returns those (empty for any other message).
+std::span<const std::byte> encode_head(const Message& message, std::vector<std::byte>& out);
 /// Throws Error(Errc::protocol_violation). Spans in the result point into `payload`.
 Message decode(std::uint8_t type, std::span<const std::byte> payload);
 

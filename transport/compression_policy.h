@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Decides for one stream whether compressing the next message is worth the time. Pure: it sees only what it is told.
+#pragma once
+
+#include <cstdint>
+
+#include "base/clock.h"
+
+namespace vmigrate {
+
+/// What became of one message.
+struct SentMessage {
+  bool was_tried = false;        ///< compression was tried, even if the message went out as it was
+  std::uint64_t plain_bytes = 0;
+  std::uint64_t wire_bytes = 0;
+  Duration compress_time{};
+  Duration total_time{};         ///< compressing and sending
+};
+
+/// Compressing costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow one.
+/// Two rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured compressed.
+/// The one not in use is tried again now and then, since links and data change. When the link is not the bottleneck
+/// send() returns at once, the raw rate is high, and nothing is compressed.
+class CompressionPolicy {
+ public:
+  static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;
+  static constexpr std::uint64_t kProbeEveryBytesMax = 4ULL << 30;
+  /// Longer than the socket buffers, which would otherwise swallow the probe and make the link look fast.
+  static constexpr std::uint64_t kRawProbeBytes = 16ULL << 20;
+
+  /// Whether the next message should be compressed.
+  bool wants_compression() const;
+  void record(const SentMessage& message);
+
+ private:
+  enum class Phase { raw_probe, raw, lz4_probe, lz4 };
+
+  void enter(Phase phase);
+  void end_raw_probe();
+  void judge_lz4_probe(const SentMessage& message);
+  void grow_interval();
+
+  Phase phase_ = Phase::raw_probe;
+  bool has_met_lz4_ = false;
+  std::uint64_t phase_bytes_ = 0;
+  std::uint64_t probe_every_bytes_ = kProbeEveryBytesMin;
+  double raw_rate_ = 0;
+  double lz4_rate_ = 0;
+};
+
+}  // namespace vmigrate
