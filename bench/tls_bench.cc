@@ -26,7 +26,7 @@ using namespace vmigrate;
 
 namespace {
 
-constexpr std::uint32_t kBlocks = kDataBytesMax / kBlockBytes;
+constexpr std::uint32_t kBlocks = kDataBytesMax / kWireBlockBytes;
 
 struct Figure {
   double seconds;

@@ -94,7 +94,7 @@ void check_extent(std::uint64_t first, std::uint64_t count, Errc blame) {
 
 void check(const BlockData& m, Errc blame) {
   check_extent(m.first_block, m.block_count, blame);
-  require(m.bytes.size() <= kDataBytesMax && m.bytes.size() == std::uint64_t{m.block_count} * kBlockBytes, blame,
+  require(m.bytes.size() <= kDataBytesMax && m.bytes.size() == std::uint64_t{m.block_count} * kWireBlockBytes, blame,
           "a BlockData does not carry 4096 bytes for each of its blocks");
 }
 

@@ -76,7 +76,7 @@ inline Task<> keeps_order(MakeChannelPair make) {
 
 inline Task<> send_blocks(Channel& channel, const std::vector<std::byte>& bytes, std::uint32_t count) {
   for (std::uint32_t i = 0; i < count; ++i) {
-    const Message message = BlockData{i, static_cast<std::uint32_t>(bytes.size() / kBlockBytes), bytes};
+    const Message message = BlockData{i, static_cast<std::uint32_t>(bytes.size() / kWireBlockBytes), bytes};
     co_await channel.send(message);
   }
 }

@@ -10,7 +10,7 @@ namespace vmigrate {
 
 /// In the order of kMessageSpecs. Spans point to static storage.
 inline std::vector<Message> message_samples() {
-  static const std::vector<std::byte> kBlock(kBlockBytes, std::byte{0x5a});
+  static const std::vector<std::byte> kBlock(kWireBlockBytes, std::byte{0x5a});
   const MigrationId id{0x0123456789abcdef, 0xfedcba9876543210};
   const Bits128 digest{0x1111111111111111, 0x2222222222222222};
   return {

@@ -33,12 +33,12 @@ Task<> cut_in_the_middle(Clock& clock) {
 
 Task<> blocks_are_aligned(const TlsContext& alpha, const TlsContext& beta) {
   ChannelPair pair = co_await connect_pair(alpha, beta);
-  const std::vector<std::byte> smooth(8 * kBlockBytes, std::byte{1});
+  const std::vector<std::byte> smooth(8 * kWireBlockBytes, std::byte{1});
   for (const auto compression : {Compression::none, Compression::lz4}) {
     pair.first->set_compression(compression);
     co_await send_blocks(*pair.first, smooth, 1);
     const auto data = co_await expect<BlockData>(*pair.second);
-    CHECK(reinterpret_cast<std::uintptr_t>(data.bytes.data()) % kBlockBytes == 0);
+    CHECK(reinterpret_cast<std::uintptr_t>(data.bytes.data()) % kWireBlockBytes == 0);
   }
   CHECK(pair.first->bytes_sent() < smooth.size() + 4096);
 }

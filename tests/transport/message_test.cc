@@ -113,7 +113,7 @@ TEST_CASE("the longest messages fit the bound of their row", "[transport][messag
   const std::vector<std::byte> data(kDataBytesMax);
   for (const Message& longest :
        {Message(Hello{1, 1, {}, name, name}), Message(Open{{}, std::string(kJsonBytesMax, ' ')}),
-        Message(BlockData{0, kDataBytesMax / kBlockBytes, data}), Message(ImageChunk{name, 0, data}),
+        Message(BlockData{0, kDataBytesMax / kWireBlockBytes, data}), Message(ImageChunk{name, 0, data}),
         Message(LinkProbe{data})}) {
     INFO(name_of(longest));
     const auto payload = payload_of(longest);
