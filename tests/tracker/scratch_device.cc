@@ -95,10 +95,13 @@ class ScratchVolume final : public Volume {
     const BlockIndex end{geometry_.block_count()};
     if (from >= end) return std::nullopt;
     if (!is_file_) return Extent{from, end.value - from.value};
-    const auto data = ::lseek(file_.get(), static_cast<off_t>(from.value * kBlockBytes), SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return std::nullopt;
-    const auto hole = ::lseek(file_.get(), data, SEEK_HOLE);
-    if (data < 0 || hole < 0) throw Error(errno, "lseek");
+    auto data = static_cast<off_t>(from.value * kBlockBytes), hole = data;
+    while (hole == data) {  // data that is discarded between the two calls is a hole by then
+      data = ::lseek(file_.get(), data, SEEK_DATA);
+      if (data < 0 && errno == ENXIO) return std::nullopt;
+      hole = ::lseek(file_.get(), data, SEEK_HOLE);
+      if (data < 0 || hole < 0) throw Error(errno, "lseek");
+    }
     const auto first = static_cast<std::uint64_t>(data) / kBlockBytes;
     return Extent{{first}, (static_cast<std::uint64_t>(hole) + kBlockBytes - 1) / kBlockBytes - first};
   }
