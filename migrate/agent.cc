@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/agent.h"
+
+#include <boost/asio/detached.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "migrate/journal.h"
+#include "migrate/operator_link.h"
+
+namespace vmigrate {
+
+class Agent::Live {
+ public:
+  Live(Agent& agent, Cancellation& cancellation) : agent_(agent), cancellation_(cancellation) {
+    agent_.sessions_.insert(&cancellation_);
+  }
+  Live(const Live&) = delete;
+  ~Live() { agent_.sessions_.erase(&cancellation_); }
+
+ private:
+  Agent& agent_;
+  Cancellation& cancellation_;
+};
+
+Task<> Agent::serve(Listener& listener) {
+  const auto executor = co_await asio::this_coro::executor;
+  for (;;) {
+    std::unique_ptr<Channel> channel;
+    try {
+      channel = co_await listener.accept();
+    } catch (const Error& error) {
+      if (error.code() == make_error_code(Errc::connection_lost)) co_return;
+      log(LogLevel::warn, std::string("event=accept_failed reason=") + error.what());
+      continue;
+    }
+    asio::co_spawn(executor, converse(*this, std::move(channel)), asio::detached);
+  }
+}
+
+void Agent::cancel_all() noexcept {
+  const auto sessions = sessions_;   // a session may leave the set while it is told
+  for (Cancellation* cancellation : sessions) cancellation->request();
+}
+
+/// The one place where a conversation's failure ends: it must not end the agent.
+Task<> Agent::converse(Agent& self, std::unique_ptr<Channel> channel) {
+  const std::string peer = channel->peer_name();
+  try {
+    co_await self.answer(std::move(channel));
+  } catch (const std::exception& error) {
+    log(LogLevel::warn, "event=conversation_failed peer=" + peer + " reason=" + error.what());
+  }
+}
+
+Task<> Agent::answer(std::unique_ptr<Channel> channel) {
+  const Hello peer = co_await exchange_hello(host_, *channel);
+  log(LogLevel::info, "event=hello peer=" + channel->peer_name() + " host=" + peer.host_name + " software=" + peer.software);
+  Message first = co_await channel->receive();
+  Cancellation cancellation;
+  if (auto* open = std::get_if<Open>(&first)) {
+    const Live live(*this, cancellation);
+    co_await answer_open(host_, *channel, std::move(*open), cancellation);
+  } else if (auto* pull = std::get_if<Pull>(&first)) {
+    const Live live(*this, cancellation);
+    co_await answer_pull(host_, *channel, std::move(*pull), cancellation);
+  } else if (auto* start = std::get_if<Start>(&first)) {
+    co_await answer_start(std::move(channel), std::move(*start));
+  } else if (const auto* ask = std::get_if<Ask>(&first)) {
+    co_await answer_ask(*channel, *ask);
+  } else {
+    throw_unexpected(*channel, first, "Open, Pull, Start or Ask");
+  }
+}
+
+/// Only what is recorded is answered; as long as nothing is, the answer is: wait.
+Task<> Agent::answer_ask(Channel& channel, Ask ask) {
+  Message answer = Wait{ask.id};
+  const auto record = find_record(host_.local.state.journals(), ask.id);
+  if (record && record->type == RecordType::owned) answer = Running{ask.id, record->epoch};
+  if (record && record->type == RecordType::refused) answer = Refused{ask.id};
+  log(LogLevel::info, "session=" + to_hex(ask.id).substr(0, 8) + " event=asked answer=" + std::string(name_of(answer)));
+  co_await channel.send(answer);
+}
+
+Task<> Agent::answer_start(std::unique_ptr<Channel> channel, Start start) {
+  const Request request = request_from_json(start.request);
+  Cancellation cancellation;
+  const Live live(*this, cancellation);
+  const auto executor = co_await asio::this_coro::executor;
+  OperatorLink link(executor, std::move(channel), cancellation);
+  nlohmann::json report;
+  if (request.is_pull)
+    report = co_await pull(host_, request, link, cancellation);
+  else
+    report = co_await push(host_, request, link, cancellation);
+  co_await link.finish(std::move(report));
+}
+
+}  // namespace vmigrate

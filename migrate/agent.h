@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `vmigrate serve`: one host's agent.
+#pragma once
+
+#include <set>
+
+#include "migrate/session_start.h"
+
+namespace vmigrate {
+
+/// Answers whoever shows a certificate of our CA: operators who start sessions, sources that push, destinations that pull,
+/// agents that ask. Lives on one executor.
+class Agent {
+ public:
+  explicit Agent(SessionHost host) : host_(std::move(host)) {}
+  Agent(const Agent&) = delete;
+
+  /// Accepts until the listener is closed.
+  Task<> serve(Listener& listener);
+  /// Cancels every session that still can be; those after the hand-over go on to their end.
+  void cancel_all() noexcept;
+  bool is_idle() const { return sessions_.empty(); }
+
+ private:
+  /// A session in the set of sessions, for as long as it lives.
+  class Live;
+
+  static Task<> converse(Agent& self, std::unique_ptr<Channel> channel);
+  Task<> answer(std::unique_ptr<Channel> channel);
+  Task<> answer_ask(Channel& channel, Ask ask);
+  Task<> answer_start(std::unique_ptr<Channel> channel, Start start);
+
+  SessionHost host_;
+  std::set<Cancellation*> sessions_;
+};
+
+}  // namespace vmigrate

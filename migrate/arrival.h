@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One container about to come to this host: all that a migration does for it. The counterpart of Departure.
+#pragma once
+
+#include <memory>
+
+#include "checkpoint/image_dir.h"
+#include "engine/block_io.h"
+#include "engine/digest_index.h"
+#include "migrate/documents.h"
+#include "migrate/journal.h"
+
+namespace vmigrate {
+
+class Arrival {
+ public:
+  virtual ~Arrival() = default;
+
+  virtual Journal& journal() = 0;
+  /// Where the blocks go. Starts as zeroes.
+  virtual BlockSink& sink() = 0;
+  /// What was written so far.
+  virtual DigestIndex& digests() = 0;
+  virtual ImageDir& checkpoint() = 0;
+  /// Reads the whole image again, from the disk, and digests it.
+  virtual Task<Bits128> digest_again() = 0;
+
+  /// Mounts the image and brings the processes back, held. Call only with every byte verified. On failure nothing is left
+  /// running or mounted.
+  virtual Task<> restore() = 0;
+  /// OWNED is recorded: links up, processes go on. On failure it may be called again.
+  virtual Task<> run() = 0;
+  /// Tells the network again where the container is now.
+  virtual void announce() noexcept = 0;
+  /// Removes everything that prepare made. Never after OWNED. Does not throw: what cannot be removed is logged.
+  virtual Task<> discard() = 0;
+  /// From now on destruction leaves everything, held or running: the journal says whose it is.
+  virtual void leave_as_it_is() noexcept = 0;
+};
+
+/// Judges offers and makes room for what it accepts.
+class ArrivalHost {
+ public:
+  virtual ~ArrivalHost() = default;
+  /// Throws the Error that refuses the offer. Changes nothing.
+  virtual Task<Answer> check(const Offer& offer) = 0;
+  /// Makes image, network and directories. Throws Error and leaves nothing behind.
+  virtual Task<std::unique_ptr<Arrival>> prepare(const Offer& offer) = 0;
+};
+
+}  // namespace vmigrate

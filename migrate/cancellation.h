@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The operator's change of mind, as long as it is allowed.
+#pragma once
+
+#include <functional>
+#include <utility>
+
+#include "base/error.h"
+
+namespace vmigrate {
+
+/// Shared by a session and whoever may cancel it, on one executor. Outlives both.
+class Cancellation {
+ public:
+  void request() noexcept {
+    is_requested_ = true;
+    if (interrupt_) interrupt_();
+  }
+  bool is_requested() const noexcept { return is_requested_; }
+  /// Throws Error(Errc::cancelled) once it was requested. Sessions call it between steps, never after GIVEN.
+  void check() const {
+    if (is_requested_) throw Error(Errc::cancelled, "cancelled by the operator; the container goes on running on the source");
+  }
+  /// What wakes the session out of a wait. It must not throw; an empty function takes it away.
+  void on_request(std::function<void()> interrupt) { interrupt_ = std::move(interrupt); }
+
+ private:
+  bool is_requested_ = false;
+  std::function<void()> interrupt_;
+};
+
+}  // namespace vmigrate

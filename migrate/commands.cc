@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/commands.h"
+
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <exception>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "checkpoint/criu_checkpointer.h"
+#include "checkpoint/oci_runtime.h"
+#include "engine/device_volume.h"
+#include "engine/volume_digest.h"
+#include "migrate/agent.h"
+#include "migrate/exit_code.h"
+#include "migrate/host_facts.h"
+#include "migrate/printer.h"
+#include "migrate/states_diagram.h"
+
+namespace vmigrate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kPoolThreads = 4;        // blocking file I/O and commands
+constexpr auto kShutdownTimeout = 30s;         // for sessions that can still be cancelled
+
+/// Everything of this host that a session needs, built in the order of dependence.
+struct HostParts {
+  explicit HostParts(const HostOptions& options, const std::string& agent_address)
+      : pool(kPoolThreads),
+        state(options.state_dir),
+        tls(options.tls_dir),
+        runtime(make_oci_runtime(pool, options.runtime)),
+        checkpointer(make_criu_checkpointer(pool, *runtime)),
+        host{{state, pool, *runtime, *checkpointer}, tls, clock, host_name(), agent_address} {}
+
+  SteadyClock clock;
+  asio::thread_pool pool;
+  StateDir state;
+  TlsContext tls;
+  std::unique_ptr<ContainerRuntime> runtime;
+  std::unique_ptr<Checkpointer> checkpointer;
+  SessionHost host;
+};
+
+/// Runs `task` on `loop` to its end and rethrows what it throws.
+template <typename T>
+T run_to_end(asio::io_context& loop, Task<T> task) {
+  std::optional<T> result;
+  std::exception_ptr failure;
+  asio::co_spawn(loop, std::move(task), [&](std::exception_ptr thrown, T value) {
+    failure = thrown;
+    if (!thrown) result.emplace(std::move(value));
+    loop.stop();
+  });
+  loop.run();
+  if (failure) std::rethrow_exception(failure);
+  return std::move(*result);
+}
+
+int exit_code_of(const nlohmann::json& report) {
+  const std::string result = report.value("result", "");
+  for (const Outcome outcome : {Outcome::migrated, Outcome::cleanup_pending, Outcome::in_doubt, Outcome::predicted})
+    if (result == name_of(outcome)) return exit_code_of(outcome, {});
+  const int number = report.value("error", nlohmann::json::object()).value("number", static_cast<int>(Errc::internal));
+  return exit_code_of(Outcome::aborted, static_cast<Errc>(number));
+}
+
+void print_failure(const nlohmann::json& report) {
+  const auto error = report.find("error");
+  if (error != report.end()) std::cerr << "vmigrate: " << error->value("message", "failed") << std::endl;
+}
+
+/// The first signal asks for a rollback; it is for the session to say whether there is still time for that.
+Task<> cancel_on_signal(asio::signal_set& signals, Cancellation& cancellation) {
+  for (;;) {
+    co_await signals.async_wait(asio::use_awaitable);
+    if (!cancellation.is_requested()) std::cerr << "vmigrate: cancelling, if the container was not handed over yet" << std::endl;
+    cancellation.request();
+  }
+}
+
+Task<bool> serve_until_signal(Agent& agent, Listener& listener, asio::signal_set& signals, Clock& clock) {
+  co_await signals.async_wait(asio::use_awaitable);
+  log(LogLevel::info, "event=stopping");
+  listener.close();
+  agent.cancel_all();
+  // Sessions past the hand-over go on by themselves; their journal says where they were.
+  const TimePoint deadline = clock.now() + kShutdownTimeout;
+  while (!agent.is_idle() && clock.now() < deadline) co_await clock.sleep_for(50ms);
+  co_return agent.is_idle();
+}
+
+Task<Bits128> digest_image(asio::thread_pool& pool, std::filesystem::path image) {
+  const auto source = open_source(pool, image);
+  co_return co_await digest_volume(pool, *source);
+}
+
+}  // namespace
+
+int run(const MigrateCommand& command) {
+  asio::io_context loop(1);
+  HostParts parts(command.host, "");
+  Cancellation cancellation;
+  asio::signal_set signals(loop, SIGINT, SIGTERM);
+  asio::co_spawn(loop, cancel_on_signal(signals, cancellation), asio::detached);
+  JsonPrinter json_printer(std::cout);
+  TextPrinter text_printer(std::cout);
+  Progress& printer = command.is_json ? static_cast<Progress&>(json_printer) : text_printer;
+  if (!command.is_json)
+    std::cout << command.errand.container << ": " << command.errand.source << " -> " << command.errand.destination
+              << (command.errand.is_dry_run ? " (dry run)" : "") << std::endl;
+  const auto report = run_to_end(loop, run_errand(parts.host, command.errand, printer, cancellation));
+  if (command.is_json)
+    json_printer.report(report);
+  else
+    std::cout << summary_of(report) << std::flush;
+  print_failure(report);
+  return exit_code_of(report);
+}
+
+int run(const ServeCommand& command) {
+  asio::io_context loop(1);
+  HostParts parts(command.host, command.listen);
+  Agent agent(parts.host);
+  const auto listener = listen(loop.get_executor(), parse_endpoint(command.listen), parts.tls);
+  log(LogLevel::info, "event=listening address=" + to_string(listener->local_endpoint()));
+  asio::co_spawn(loop, agent.serve(*listener), asio::detached);
+  asio::signal_set signals(loop, SIGINT, SIGTERM);
+  run_to_end(loop, serve_until_signal(agent, *listener, signals, parts.clock));
+  return kExitDone;
+}
+
+int run(const PkiInitCommand& command) {
+  create_authority(command.ca_dir);
+  std::cout << "the certificate authority is in " << command.ca_dir.native() << "; keep ca-key.pem there, and there only\n";
+  return kExitDone;
+}
+
+int run(const PkiIssueCommand& command) {
+  issue_certificates(command.ca_dir, command.tls_dir, command.request);
+  std::cout << "certificates for " << command.request.host << " are in " << command.tls_dir.native() << '\n';
+  return kExitDone;
+}
+
+int run(const ImageCreateCommand& command) {
+  create_image(command.request);
+  std::cout << command.request.image.native() << '\n';
+  return kExitDone;
+}
+
+int run(const ImageDigestCommand& command) {
+  asio::io_context loop(1);
+  asio::thread_pool pool(1);
+  std::cout << to_hex(run_to_end(loop, digest_image(pool, command.image))) << '\n';
+  return kExitDone;
+}
+
+int run(const StatesCommand&) {
+  std::cout << states_diagram();
+  return kExitDone;
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The commands, each run to its exit code: the composition root builds the parts on its stack and passes references.
+#pragma once
+
+#include "migrate/options.h"
+
+namespace vmigrate {
+
+int run(const MigrateCommand& command);
+int run(const ServeCommand& command);
+int run(const PkiInitCommand& command);
+int run(const PkiIssueCommand& command);
+int run(const ImageCreateCommand& command);
+int run(const ImageDigestCommand& command);
+int run(const StatesCommand& command);
+
+}  // namespace vmigrate

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One container about to leave this host: all that a migration does to it. The sessions see only this, so that a simulation can
+// stand in for kernel, CRIU and disk.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "checkpoint/image_dir.h"
+#include "engine/digest_index.h"
+#include "engine/tracker_choice.h"
+#include "engine/volume.h"
+#include "migrate/documents.h"
+#include "migrate/journal.h"
+
+namespace vmigrate {
+
+class Departure {
+ public:
+  virtual ~Departure() = default;
+
+  /// What the destination is told. Stays as found.
+  virtual const Offer& offer() const = 0;
+  /// Held open, and thereby locked, while the departure exists.
+  virtual Journal& journal() = 0;
+
+  // While it runs.
+  virtual Volume& volume() = 0;
+  /// What was handed on so far.
+  virtual DigestIndex& digests() = 0;
+  virtual asio::thread_pool& pool() = 0;
+  /// Discards unused space of the file system. Returns the bytes that became holes.
+  virtual Task<std::uint64_t> trim() = 0;
+  /// Starts remembering writes. The result must not outlive the departure.
+  virtual ArmedTracker arm_tracker() = 0;
+
+  // Standing still.
+  /// Links down, then every task frozen. On failure it runs as before.
+  virtual Task<> stop() = 0;
+  /// The processes, written down. Only while stopped.
+  virtual Task<> dump() = 0;
+  virtual const ImageDir& checkpoint() const = 0;
+  /// True only if the kernel says that every task is frozen.
+  virtual Task<bool> is_stopped() = 0;
+  /// Undoes stop(); does nothing if it was not stopped. Before GIVEN only.
+  virtual Task<> resume() = 0;
+
+  // After GIVEN is recorded.
+  /// From here on nothing thaws by going out of scope.
+  virtual void fence() = 0;
+  /// RELEASED is recorded: destroys the processes, unmounts, and renames the image. Returns the image's new name.
+  virtual Task<std::string> release(MigrationId id) = 0;
+  /// RECLAIMED is recorded: thaws.
+  virtual Task<> reclaim() = 0;
+};
+
+}  // namespace vmigrate

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/destination_session.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "migrate/image_stream.h"
+#include "migrate/remote_block_sink.h"
+#include "migrate/source_session.h"
+
+namespace vmigrate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kCopyTimeout = 5min;      // a source that compares a large image sends nothing meanwhile
+constexpr auto kGoTimeout = 30s;         // two fsyncs and a round trip; then we refuse, which is recorded
+constexpr auto kDoneTimeout = 60s;
+constexpr auto kRunAgainAfter = 1s;
+constexpr auto kAnnouncements = 4;
+constexpr auto kAnnouncementPause = 250ms;
+
+}  // namespace
+
+Task<ArrivalOutcome> DestinationSession::run(Open open) {
+  id_ = open.id;
+  parts_.cancellation.on_request([this] {
+    if (state_ != DestinationState::owning && !is_terminal(state_)) parts_.channel.close();
+  });
+  std::exception_ptr thrown;
+  try {
+    co_await run_steps(open);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (thrown) {
+    const Failure failure = failure_of(thrown, Errc::copy_failed);
+    co_await recover(failure);
+  }
+  parts_.cancellation.on_request({});
+  outcome_.state = state_;
+  co_return std::move(outcome_);
+}
+
+Task<> DestinationSession::run_steps(const Open& open) {
+  co_await judge(open);
+  if (outcome_.offer.is_dry_run) {
+    co_await answer_link_probes();
+    co_return;
+  }
+  co_await receive_everything();
+  co_await restore();
+  co_await take_over();
+}
+
+Task<> DestinationSession::judge(const Open& open) {
+  outcome_.offer = offer_from_json(open.offer);
+  Answer answer = co_await parts_.host.check(outcome_.offer);
+  answer.agent = parts_.agent_address;
+  if (!outcome_.offer.is_dry_run) arrival_ = co_await parts_.host.prepare(outcome_.offer);
+  if (arrival_) {
+    const auto executor = co_await asio::this_coro::executor;
+    writer_ = std::make_unique<BlockWriter>(executor, parts_.pool, arrival_->sink(), arrival_->digests());
+  }
+  const Message accept = Accept{open.id, to_json(answer)};
+  co_await parts_.channel.send(accept);
+  enter(DestinationEvent::accepted);
+}
+
+/// Dry run: counts filler until the source has measured the link.
+Task<> DestinationSession::answer_link_probes() {
+  std::uint64_t bytes = 0;
+  for (;;) {
+    const Message message = co_await parts_.channel.receive();
+    if (const auto* probe = std::get_if<LinkProbe>(&message)) {
+      bytes += probe->bytes.size();
+    } else if (std::holds_alternative<LinkProbeEnd>(message)) {
+      const Message ack = LinkProbeAck{bytes};
+      co_await parts_.channel.send(ack);
+    } else if (std::holds_alternative<Done>(message)) {
+      enter(DestinationEvent::dismissed);
+      co_return;
+    } else {
+      throw_unexpected(parts_.channel, message, "LinkProbe");
+    }
+  }
+}
+
+// --- receiving ----------------------------------------------------------------------------------------------------
+
+Task<> DestinationSession::receive_everything() {
+  parts_.channel.set_idle_timeout(kCopyTimeout);
+  bool is_complete = false;
+  while (!is_complete) {
+    const Message message = co_await parts_.channel.receive();
+    is_complete = co_await take(message);
+  }
+  enter(DestinationEvent::verified);
+}
+
+/// One message of the copy. True when it was the verified Manifest, the last one.
+Task<bool> DestinationSession::take(const Message& message) {
+  if (const auto* data = std::get_if<BlockData>(&message)) {
+    const Extent extent = checked(data->first_block, data->block_count);
+    co_await writer_->write(extent, data->bytes);
+  } else if (const auto* zeroes = std::get_if<BlockZeroes>(&message)) {
+    const Extent extent = checked(zeroes->first_block, zeroes->block_count);
+    co_await writer_->write_zeroes(extent);
+  } else if (const auto* end = std::get_if<RoundEnd>(&message)) {
+    co_await end_round(*end);
+  } else if (const auto* chunk = std::get_if<ImageChunk>(&message)) {
+    co_await store_chunk(parts_.pool, *chunk, arrival_->checkpoint());
+  } else if (const auto* manifest = std::get_if<Manifest>(&message)) {
+    if (!has_final_round_) throw Error(Errc::protocol_violation, "the checkpoint came before the final round");
+    co_await verify_image(parts_.pool, *manifest, arrival_->checkpoint());
+    co_return true;
+  } else {
+    throw_unexpected(parts_.channel, message, "BlockData");
+  }
+  co_return false;
+}
+
+Extent DestinationSession::checked(std::uint64_t first, std::uint64_t count) const {
+  const std::uint64_t blocks = VolumeGeometry{outcome_.offer.volume_bytes}.block_count();
+  if (count == 0 || first >= blocks || count > blocks - first)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks outside of the image");
+  if (has_final_round_) throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks after the final round");
+  return {{first}, count};
+}
+
+/// Flushes before it acknowledges: what is acknowledged survives a power cut.
+Task<> DestinationSession::end_round(const RoundEnd& end) {
+  co_await writer_->settle();
+  co_await arrival_->sink().flush();
+  Bits128 root = arrival_->digests().root();
+  if (end.is_final == static_cast<std::uint8_t>(RoundKind::final_and_verify)) root = co_await arrival_->digest_again();
+  if (root != end.root)
+    throw Error(Errc::digest_mismatch, "the copy has digest " + to_hex(root) + " where the source has " + to_hex(end.root));
+  parts_.progress.report({{"event", "received_round"}, {"round", end.round}});
+  const Message ack = RoundAck{end.round, root};
+  co_await parts_.channel.send(ack);
+  if (end.is_final != static_cast<std::uint8_t>(RoundKind::live)) has_final_round_ = !outcome_.offer.options.verifies ||
+      end.is_final == static_cast<std::uint8_t>(RoundKind::final_and_verify);
+}
+
+// --- the hand-over ------------------------------------------------------------------------------------------------
+
+/// PREPARED is recorded before READY is sent: from then on only GO or a recorded refusal ends it.
+Task<> DestinationSession::restore() {
+  co_await arrival_->restore();
+  record(RecordType::prepared);
+  enter(DestinationEvent::restored);
+  const Message ready = Ready{id_, arrival_->digests().root()};
+  co_await parts_.channel.send(ready);
+}
+
+Task<> DestinationSession::take_over() {
+  parts_.channel.set_idle_timeout(kGoTimeout);
+  const Go go = co_await expect<Go>(parts_.channel);
+  if (go.id != id_) throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " said GO to another migration");
+  record(RecordType::owned);
+  enter(DestinationEvent::go);
+  co_await run_here();
+}
+
+Task<> DestinationSession::run_here() {
+  co_await arrival_->run();
+  enter(DestinationEvent::resumed);
+  const Message running = Running{id_, outcome_.offer.epoch};
+  co_await tell(running);
+  for (int i = 0; i < kAnnouncements; ++i) {
+    co_await parts_.clock.sleep_for(kAnnouncementPause);
+    arrival_->announce();
+  }
+  parts_.channel.set_idle_timeout(kDoneTimeout);
+  try {
+    co_await expect<Done>(parts_.channel);
+  } catch (const Error& error) {
+    log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " event=done_untold reason=" + error.what());
+  }
+}
+
+// --- when something failed ----------------------------------------------------------------------------------------
+
+Task<> DestinationSession::recover(Failure failure) {
+  log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " side=destination state=" + std::string(name_of(state_)) +
+                           " event=failed reason=" + failure.sentence);
+  if (is_terminal(state_)) co_return;
+  const bool is_peer_lost = means_peer_is_lost(failure.code);
+  if (parts_.cancellation.is_requested()) failure = {Errc::cancelled, "cancelled by the operator on the destination"};
+  outcome_.failure = failure;
+  if (state_ == DestinationState::owning) {
+    co_await keep_trying_to_run();
+  } else if (state_ == DestinationState::prepared) {
+    co_await refuse_prepared(is_peer_lost);
+  } else {
+    enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
+    co_await discard();
+    const Message refuse = Refuse{static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
+    if (!is_peer_lost) co_await tell(refuse);
+  }
+}
+
+/// OWNED is recorded, so it is ours whatever happens: there is no way back, only on.
+Task<> DestinationSession::keep_trying_to_run() {
+  while (state_ == DestinationState::owning) {
+    enter(DestinationEvent::failed);
+    co_await parts_.clock.sleep_for(kRunAgainAfter);
+    std::string failure;
+    try {
+      co_await run_here();
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    if (!failure.empty()) log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " event=not_running reason=" + failure);
+  }
+  outcome_.failure.reset();
+}
+
+/// REFUSED is recorded before anything is thrown away or told. If it cannot be, the container stays held: nobody knows yet
+/// whether the source gave it to us.
+Task<> DestinationSession::refuse_prepared(bool is_peer_lost) {
+  std::string journal_failure;
+  try {
+    record(RecordType::refused);
+  } catch (const std::exception& error) {
+    journal_failure = error.what();
+  }
+  if (!journal_failure.empty()) {
+    log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " event=undecided reason=" + journal_failure);
+    arrival_->leave_as_it_is();
+    co_return;
+  }
+  enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
+  co_await discard();
+  const Message refused = Refused{id_};
+  if (!is_peer_lost) co_await tell(refused);
+}
+
+Task<> DestinationSession::discard() {
+  if (writer_) {
+    try {
+      co_await writer_->settle();
+    } catch (const std::exception&) {
+      // It is the failure we are recovering from, or one that no longer matters.
+    }
+    writer_.reset();
+  }
+  if (arrival_) co_await arrival_->discard();
+}
+
+/// The other side may be gone: it will ask.
+Task<> DestinationSession::tell(const Message& message) {
+  try {
+    co_await parts_.channel.send(message);
+  } catch (const Error& error) {
+    log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " event=untold reason=" + error.what());
+  }
+}
+
+void DestinationSession::enter(DestinationEvent event) {
+  const auto to = next(state_, event);
+  MIGRATE_ASSERT(to.has_value());
+  log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " container=" + outcome_.offer.container +
+                          " side=destination state=" + std::string(name_of(state_)) +
+                          " event=" + std::string(name_of(event)) + " to=" + std::string(name_of(*to)));
+  state_ = *to;
+  parts_.progress.report({{"event", "state"}, {"side", "destination"}, {"state", name_of(state_)}});
+}
+
+void DestinationSession::record(RecordType type) {
+  arrival_->journal().append({.type = type,
+                              .migration = id_,
+                              .epoch = outcome_.offer.epoch,
+                              .image_root = arrival_->digests().root(),
+                              .peer = parts_.channel.peer_name()});
+}
+
+}  // namespace vmigrate

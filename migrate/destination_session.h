@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The destination's half of one migration, in the order of the story.
+#pragma once
+
+#include <memory>
+
+#include "base/clock.h"
+#include "migrate/arrival.h"
+#include "migrate/block_writer.h"
+#include "migrate/cancellation.h"
+#include "migrate/progress.h"
+#include "migrate/report.h"
+#include "migrate/session_state.h"
+#include "transport/channel.h"
+
+namespace vmigrate {
+
+/// How one arrival ended, as this side knows it.
+struct ArrivalOutcome {
+  DestinationState state = DestinationState::checking;
+  std::optional<Failure> failure;
+  Offer offer;
+};
+
+class DestinationSession {
+ public:
+  struct Parts {
+    ArrivalHost& host;
+    Channel& channel;          ///< Hello is behind us
+    Clock& clock;
+    asio::thread_pool& pool;
+    Progress& progress;
+    Cancellation& cancellation;
+    std::string agent_address; ///< where Ask reaches this host's agent; empty if it has none
+  };
+  explicit DestinationSession(Parts parts) : parts_(std::move(parts)) {}
+
+  /// Runs to the end. Does not throw: what failed is in the outcome.
+  Task<ArrivalOutcome> run(Open open);
+
+ private:
+  Task<> run_steps(const Open& open);
+  Task<> judge(const Open& open);
+  Task<> answer_link_probes();
+  Task<> receive_everything();
+  Task<bool> take(const Message& message);
+  Task<> end_round(const RoundEnd& end);
+  Task<> restore();
+  Task<> take_over();
+  Task<> run_here();
+  Task<> recover(Failure failure);
+  Task<> keep_trying_to_run();
+  Task<> refuse_prepared(bool is_peer_lost);
+  Task<> discard();
+  Task<> tell(const Message& message);
+
+  void enter(DestinationEvent event);
+  void record(RecordType type);
+  Extent checked(std::uint64_t first, std::uint64_t count) const;
+
+  Parts parts_;
+  DestinationState state_ = DestinationState::checking;
+  MigrationId id_;
+  ArrivalOutcome outcome_;
+  std::unique_ptr<Arrival> arrival_;
+  std::unique_ptr<BlockWriter> writer_;
+  bool has_final_round_ = false;
+  std::uint64_t round_blocks_ = 0;
+};
+
+}  // namespace vmigrate

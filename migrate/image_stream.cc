@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/image_stream.h"
+
+#include <vector>
+
+namespace vmigrate {
+
+Task<std::uint64_t> send_image(asio::thread_pool& pool, const ImageDir& image, Channel& channel) {
+  // A gigabyte of checkpoint takes a second to digest: not on the event loop.
+  const std::vector<ImageFile> files = co_await offload(pool, [&image] { return image.list(); });
+  std::vector<std::byte> buffer(kDataBytesMax);
+  Manifest manifest;
+  std::uint64_t bytes = 0;
+  for (const ImageFile& file : files) {
+    manifest.files.push_back({file.name, file.bytes, file.digest});
+    for (std::uint64_t offset = 0; offset < file.bytes || offset == 0;) {
+      const std::size_t got = image.read(file.name, offset, buffer);
+      const Message chunk = ImageChunk{file.name, offset, std::span(buffer).first(got)};
+      co_await channel.send(chunk);
+      if (got == 0) break;
+      offset += got;
+    }
+    bytes += file.bytes;
+  }
+  const Message end = std::move(manifest);
+  co_await channel.send(end);
+  co_return bytes;
+}
+
+Task<> store_chunk(asio::thread_pool& pool, const ImageChunk& chunk, ImageDir& image) {
+  co_await offload(pool, [&chunk, &image] { image.write(chunk.name, chunk.offset, chunk.bytes); });
+}
+
+Task<> verify_image(asio::thread_pool& pool, const Manifest& manifest, const ImageDir& image) {
+  std::vector<ImageFile> files;
+  files.reserve(manifest.files.size());
+  for (const ManifestEntry& entry : manifest.files) files.push_back({entry.name, entry.bytes, entry.digest});
+  co_await offload(pool, [&files, &image] { image.verify(files); });
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What must survive a crash: who may run the container. One preallocated file per container and host.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/unique_fd.h"
+
+namespace vmigrate {
+
+/// The numbers are the file's and never change; zero is never valid (an unused slot).
+enum class RecordType : std::uint16_t {
+  own = 1,       ///< source: I own it and may run it
+  given = 2,     ///< source: I must not run it again; written before GO is sent
+  released = 3,  ///< source: the destination runs it; written before our copy is destroyed
+  reclaimed = 4, ///< source: the destination refused; written before our copy is thawed
+  prepared = 5,  ///< destination: everything is verified and restored, held; written before READY is sent
+  owned = 6,     ///< destination: GO was accepted; written before the container runs
+  refused = 7,   ///< destination: I will never accept GO for this attempt; written before anybody is told
+};
+std::string_view name_of(RecordType type) noexcept;
+
+struct Record {
+  RecordType type = RecordType::own;
+  std::uint64_t sequence = 0;     ///< 1, 2, 3 …, set by append()
+  Bits128 migration;              ///< zero for `own`
+  std::uint64_t epoch = 0;        ///< grows by one at every change of owner
+  Bits128 image_root;             ///< digest of the volume, where one is known
+  std::uint64_t unix_time = 0;    ///< seconds, for people; no decision depends on it
+  std::string peer;               ///< the other host, at most 95 bytes, for people
+};
+
+/// The journal of one container on this host: 256-byte slots in a file of 64 KiB whose blocks exist from the start, so that a
+/// full disk cannot strike at the commit. Each slot carries its sequence number and checksums over itself and its predecessor. While open
+/// it holds an exclusive lock: two sessions for one container, in whatever processes, exclude each other.
+///
+/// A slot torn at the end is one that was never acknowledged and is ignored; a bad slot before a good one means that
+/// the journal cannot be trusted, and opening throws Error(Errc::internal).
+class Journal {
+ public:
+  /// Opens or creates `<directory>/<container>`. Throws Error(Errc::busy) when another session holds it.
+  Journal(const std::filesystem::path& directory, const std::string& container);
+
+  std::optional<Record> newest() const;
+  /// The newest record about one migration.
+  std::optional<Record> newest_of(Bits128 migration) const;
+  const std::vector<Record>& records() const { return records_; }
+  std::uint64_t epoch() const { return records_.empty() ? 0 : records_.back().epoch; }
+
+  /// Returns once the record would survive a power cut. Throws Error when that is not known: then the record may or may not be on
+  /// the disk, and this object refuses further appends.
+  void append(Record record);
+
+ private:
+  std::filesystem::path path_;
+  UniqueFd file_;
+  std::vector<Record> records_;
+  Bits128 last_checksum_;
+  bool has_failed_ = false;
+};
+
+/// The newest record about `migration` in any journal below `directory`, without taking a lock: for answering Ask.
+std::optional<Record> find_record(const std::filesystem::path& directory, Bits128 migration);
+
+}  // namespace vmigrate

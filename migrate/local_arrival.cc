@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/local_arrival.h"
+
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "base/log.h"
+#include "checkpoint/container_config.h"
+#include "checkpoint/network.h"
+#include "engine/device_volume.h"
+#include "engine/volume_digest.h"
+#include "migrate/host_facts.h"
+#include "migrate/report.h"
+
+namespace vmigrate {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A file system image from elsewhere is parsed by our kernel: only those that are meant for it.
+constexpr std::array<std::string_view, 2> kFileSystems = {"ext4", "xfs"};
+constexpr std::uint64_t kSpareDiskBytes = 64 << 20;
+
+void refuse_existing(const fs::path& path) {
+  if (fs::symlink_status(path).type() != fs::file_type::not_found)
+    throw Error(Errc::already_exists, path.native() + " exists on " + host_name() + " already; remove or rename it");
+}
+
+Task<bool> knows_container(ContainerRuntime& runtime, std::string id) {
+  try {
+    co_await runtime.inspect(std::move(id));
+    co_return true;
+  } catch (const Error& error) {
+    if (error.code() == make_error_code(Errc::unknown_container)) co_return false;
+    throw;
+  }
+}
+
+std::uint64_t free_disk_bytes(const fs::path& directory) {
+  struct statvfs space {};
+  check_syscall(::statvfs(directory.c_str(), &space), "statvfs", directory.native());
+  return static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
+}
+
+/// MemAvailable: what the kernel could give without swapping.
+std::uint64_t free_memory_bytes() {
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string word; meminfo >> word;)
+    if (word == "MemAvailable:") {
+      std::uint64_t kib = 0;
+      meminfo >> kib;
+      return kib * 1024;
+    }
+  throw Error(Errc::internal, "/proc/meminfo has no line MemAvailable");
+}
+
+void check_space(const Offer& offer, const StateDir& state) {
+  const std::uint64_t disk = free_disk_bytes(state.root());
+  if (disk < offer.used_bytes + kSpareDiskBytes)
+    throw Error(Errc::no_space, state.root().native() + " on " + host_name() + " has " + format_bytes(disk) +
+                                    " free, the image needs " + format_bytes(offer.used_bytes + kSpareDiskBytes) +
+                                    "; free some space or choose another --state-dir");
+  // The processes' memory, and once more for the checkpoint on tmpfs.
+  const std::uint64_t memory = free_memory_bytes();
+  if (memory < 2 * offer.memory_bytes)
+    throw Error(Errc::no_space, host_name() + " has " + format_bytes(memory) + " of memory free, container and checkpoint need " +
+                                    format_bytes(2 * offer.memory_bytes));
+}
+
+/// One arriving container. Members are destroyed in the reverse order of their making: processes, mount, network, files.
+class LocalArrival final : public Arrival {
+ public:
+  LocalArrival(LocalHost host, const Offer& offer)
+      : host_(host),
+        offer_(offer),
+        image_(host.state.image(offer.container)),
+        bundle_(host.state.bundle(offer.container)),
+        journal_(host.state.journals(), offer.container),
+        digests_({offer.volume_bytes}, host.state.scratch()),
+        checkpoint_(ImageDir::create(host.state.scratch(), offer.container + "-in", offer.checkpoint_bytes_max)) {}
+
+  Task<> prepare();
+
+  Journal& journal() override { return journal_; }
+  BlockSink& sink() override { return *sink_; }
+  DigestIndex& digests() override { return digests_; }
+  ImageDir& checkpoint() override { return checkpoint_; }
+  Task<Bits128> digest_again() override;
+  Task<> restore() override;
+  Task<> run() override;
+  void announce() noexcept override { network_->announce(); }
+  Task<> discard() override;
+  void leave_as_it_is() noexcept override;
+
+ private:
+  void make_bundle();
+  void remove_files() noexcept;
+
+  LocalHost host_;
+  Offer offer_;
+  fs::path image_;
+  fs::path bundle_;
+  Journal journal_;
+  DigestIndex digests_;
+  ImageDir checkpoint_;
+  std::unique_ptr<BlockSink> sink_;
+  std::unique_ptr<PreparedNetwork> network_;
+  std::optional<MountedImage> mounted_;
+  std::unique_ptr<RestoredContainer> restored_;
+  bool has_image_ = false;
+  bool has_bundle_ = false;
+};
+
+Task<> LocalArrival::prepare() {
+  if (journal_.epoch() >= offer_.epoch)
+    throw Error(Errc::already_exists, "container " + offer_.container + " comes with epoch " + std::to_string(offer_.epoch) +
+                                          ", but the journal of " + host_name() + " is at " +
+                                          std::to_string(journal_.epoch()) + ": a newer copy was here; remove " +
+                                          (host_.state.journals() / offer_.container).native() + " if that one is gone for ever");
+  sink_ = create_image_sink(host_.pool, image_, {offer_.volume_bytes}, offer_.used_bytes);
+  has_image_ = true;
+  network_ = co_await prepare_network(host_.pool, offer_.network);
+  make_bundle();
+}
+
+void LocalArrival::make_bundle() {
+  has_bundle_ = true;
+  fs::create_directories(bundle_ / "rootfs");
+  std::ofstream config(bundle_ / "config.json");
+  config << adapt_config(offer_.config, {bundle_ / "rootfs", network_->namespace_path(), "/vmigrate/" + offer_.container}) << std::flush;
+  if (!config) throw Error(errno, "cannot write", (bundle_ / "config.json").native());
+}
+
+Task<Bits128> LocalArrival::digest_again() {
+  const auto source = open_source(host_.pool, image_);
+  co_return co_await digest_volume(host_.pool, *source);
+}
+
+Task<> LocalArrival::restore() {
+  sink_.reset();
+  co_await offload(host_.pool, [this] {
+    mounted_.emplace(MountedImage::attach(image_, bundle_ / "rootfs", offer_.file_system));
+  });
+  ContainerInfo container{.id = offer_.container, .runtime = offer_.runtime, .bundle = bundle_, .rootfs = bundle_ / "rootfs"};
+  restored_ = co_await host_.checkpointer.restore(std::move(container), checkpoint_);
+}
+
+Task<> LocalArrival::run() {
+  // From OWNED on nothing may be taken away again by going out of scope, whatever fails here.
+  leave_as_it_is();
+  network_->connect();
+  co_await restored_->resume();
+}
+
+void LocalArrival::leave_as_it_is() noexcept {
+  if (restored_) restored_->release();
+  if (mounted_) mounted_->keep();
+  if (network_) network_->keep();
+}
+
+Task<> LocalArrival::discard() {
+  co_await offload(host_.pool, [this] {
+    restored_.reset();
+    mounted_.reset();
+    network_.reset();
+    sink_.reset();
+    remove_files();
+  });
+}
+
+void LocalArrival::remove_files() noexcept {
+  std::error_code failure;
+  if (has_image_) fs::remove(image_, failure);
+  if (failure) log(LogLevel::warn, "event=left_behind path=" + image_.native() + " reason=" + failure.message());
+  // Never recursively: should the image still be mounted there, its files are not ours to delete.
+  if (has_bundle_) fs::remove(bundle_ / "config.json", failure);
+  if (has_bundle_) fs::remove(bundle_ / "rootfs", failure);
+  if (has_bundle_) fs::remove(bundle_, failure);
+  if (failure) log(LogLevel::warn, "event=left_behind path=" + bundle_.native() + " reason=" + failure.message());
+}
+
+}  // namespace
+
+Task<Answer> LocalArrivalHost::check(const Offer& offer) {
+  check_container_id(offer.container);
+  check_config(offer.config);
+  const bool is_known = co_await knows_container(host_.runtime, offer.container);
+  if (is_known)
+    throw Error(Errc::already_exists, "container " + offer.container + " exists on " + host_name() + " already; delete it there");
+  refuse_existing(host_.state.image(offer.container));
+  refuse_existing(host_.state.bundle(offer.container));
+  if (std::find(kFileSystems.begin(), kFileSystems.end(), offer.file_system) == kFileSystems.end())
+    throw Error(Errc::unsupported_container, "the file system " + offer.file_system + " cannot be taken over; ext4 and xfs can");
+  Answer answer;
+  answer.host = co_await read_host_facts(host_.checkpointer, offer.runtime);
+  check_compatible(offer.host, answer.host, host_name());
+  check_space(offer, host_.state);
+  co_await check_network(host_.pool, offer.network);
+  answer.image = host_.state.image(offer.container);
+  co_return answer;
+}
+
+Task<std::unique_ptr<Arrival>> LocalArrivalHost::prepare(const Offer& offer) {
+  auto arrival = std::make_unique<LocalArrival>(host_, offer);
+  std::exception_ptr failure;
+  try {
+    co_await arrival->prepare();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure) {
+    co_await arrival->discard();
+    std::rethrow_exception(failure);
+  }
+  co_return arrival;
+}
+
+}  // namespace vmigrate

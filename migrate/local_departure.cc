@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/local_departure.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "checkpoint/container_config.h"
+#include "checkpoint/container_memory.h"
+#include "checkpoint/frozen_container.h"
+#include "checkpoint/network.h"
+#include "engine/device_volume.h"
+#include "engine/volume_digest.h"
+#include "migrate/host_facts.h"
+
+namespace vmigrate {
+namespace {
+
+constexpr std::uint64_t kCheckpointBytesExtra = 64 << 20;   // page maps, descriptors, logs
+
+/// What is found out about a container before anything is touched.
+struct Found {
+  ContainerInfo container;
+  MountedDevice device;
+  Offer offer;
+};
+
+class LocalDeparture final : public Departure {
+ public:
+  LocalDeparture(LocalHost host, Found found, std::optional<Journal> journal)
+      : host_(host),
+        found_(std::move(found)),
+        journal_(std::move(journal)),
+        volume_(open_volume(host.pool, found_.device)),
+        digests_(volume_->geometry(), host.state.scratch()) {}
+
+  const Offer& offer() const override { return found_.offer; }
+  Journal& journal() override {
+    MIGRATE_ASSERT(journal_.has_value());
+    return *journal_;
+  }
+  Volume& volume() override { return *volume_; }
+  DigestIndex& digests() override { return digests_; }
+  asio::thread_pool& pool() override { return host_.pool; }
+
+  Task<std::uint64_t> trim() override;
+  ArmedTracker arm_tracker() override;
+  Task<> stop() override;
+  Task<> dump() override;
+  const ImageDir& checkpoint() const override { return *checkpoint_; }
+  Task<bool> is_stopped() override { return host_.runtime.is_frozen(found_.container); }
+  Task<> resume() override;
+  void fence() override;
+  Task<std::string> release(MigrationId id) override;
+  Task<> reclaim() override;
+
+ private:
+  std::string keep_image_as(const std::string& suffix) const;
+
+  LocalHost host_;
+  Found found_;
+  std::optional<Journal> journal_;   ///< none in a dry run
+  std::unique_ptr<Volume> volume_;
+  DigestIndex digests_;
+  std::unique_ptr<NetworkHold> hold_;
+  std::optional<FrozenContainer> frozen_;
+  std::optional<FencedContainer> fenced_;
+  std::optional<ImageDir> checkpoint_;
+};
+
+Task<std::uint64_t> LocalDeparture::trim() {
+  co_return co_await offload(host_.pool, [device = found_.device] { return vmigrate::trim(device); });
+}
+
+ArmedTracker LocalDeparture::arm_tracker() {
+  return vmigrate::arm_tracker(found_.offer.options.tracker, host_.pool, found_.device, *volume_, digests_);
+}
+
+/// Links first: what would reach the sockets after they are written down would be acknowledged and lost.
+Task<> LocalDeparture::stop() {
+  checkpoint_.emplace(ImageDir::create(host_.state.scratch(), found_.container.id + "-out", found_.offer.checkpoint_bytes_max));
+  hold_ = hold_network(found_.offer.network);
+  frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
+}
+
+Task<> LocalDeparture::dump() { co_await host_.checkpointer.dump(*frozen_, *checkpoint_); }
+
+Task<> LocalDeparture::resume() {
+  MIGRATE_ASSERT(!fenced_.has_value());
+  if (frozen_) co_await frozen_->thaw();
+  frozen_.reset();
+  hold_.reset();
+  checkpoint_.reset();
+}
+
+void LocalDeparture::fence() {
+  fenced_.emplace(std::move(*frozen_));
+  frozen_.reset();
+  hold_->keep_down();
+}
+
+/// Each step can be repeated, so that a release that failed half-way can be finished later.
+Task<std::string> LocalDeparture::release(MigrationId id) {
+  co_await fenced_->destroy_after_running();
+  checkpoint_.reset();
+  volume_.reset();
+  co_await remove_network(host_.pool, found_.offer.network);
+  const std::string suffix = ".migrated-" + to_hex(id);
+  co_return co_await offload(host_.pool, [this, suffix] {
+    unmount_image(found_.device);
+    return keep_image_as(suffix);
+  });
+}
+
+/// Renames image and bundle, so that nothing starts them by accident. Returns the image's new name.
+std::string LocalDeparture::keep_image_as(const std::string& suffix) const {
+  const auto& bundle = found_.container.bundle;
+  std::filesystem::rename(bundle, bundle.native() + suffix);
+  if (found_.device.image.empty()) return found_.device.device;
+  const std::string kept = found_.device.image.native() + suffix;
+  std::filesystem::rename(found_.device.image, kept);
+  const auto directory = found_.device.image.parent_path();
+  const UniqueFd fd(check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
+  check_syscall(::fsync(fd.get()), "fsync", directory.native());
+  return kept;
+}
+
+Task<> LocalDeparture::reclaim() {
+  co_await fenced_->thaw_after_refused();
+  fenced_.reset();
+  // The links were to stay down for ever; now they are ours again.
+  hold_ = hold_network(found_.offer.network);
+  hold_.reset();
+  checkpoint_.reset();
+}
+
+Task<Found> find(const LocalHost& host, const Request& request) {
+  check_container_id(request.container);
+  Found found;
+  found.container = co_await host.runtime.inspect(request.container);
+  if (found.container.status != ContainerStatus::running)
+    throw Error(Errc::container_not_running, "container " + request.container + " on " + host_name() +
+                                                 " is not running; start or resume it first");
+  found.device = find_mounted_device(found.container.rootfs);
+  Offer& offer = found.offer;
+  offer.config = read_config(found.container.bundle);
+  check_config(offer.config);
+  offer.network = co_await read_network(host.pool, found.container);
+  offer.host = co_await read_host_facts(host.checkpointer, found.container.runtime);
+  const ContainerMemory memory = co_await offload(host.pool, [pid = found.container.init_pid] { return read_memory(pid); });
+  offer.container = request.container;
+  offer.runtime = found.container.runtime;
+  offer.file_system = found.device.file_system;
+  offer.memory_bytes = memory.process_bytes + memory.tmpfs_bytes;
+  offer.checkpoint_bytes_max = 2 * offer.memory_bytes + kCheckpointBytesExtra;
+  offer.is_dry_run = request.is_dry_run;
+  offer.options = request.options;
+  co_return found;
+}
+
+/// The journal decides who may run a container: one that was given away is not offered again.
+void check_ownership(const Journal& journal, const std::string& container) {
+  const auto newest = journal.newest();
+  if (newest && newest->type == RecordType::given)
+    throw Error(Errc::in_doubt, "container " + container + " was given to " + newest->peer +
+                                    " and that is not settled yet; see vmigrate status " + container);
+}
+
+}  // namespace
+
+Task<std::unique_ptr<Departure>> find_departure(LocalHost host, Request request) {
+  Found found = co_await find(host, request);
+  std::optional<Journal> journal;
+  if (!request.is_dry_run) {
+    journal.emplace(host.state.journals(), request.container);
+    check_ownership(*journal, request.container);
+  }
+  // An owner without a record is at epoch 1; whoever gets it is the next.
+  found.offer.epoch = (journal && journal->epoch() > 0 ? journal->epoch() : 1) + 1;
+  auto volume = open_volume(host.pool, found.device);
+  found.offer.volume_bytes = volume->geometry().bytes;
+  found.offer.used_bytes = used_bytes(*volume);
+  volume.reset();
+  co_return std::make_unique<LocalDeparture>(host, std::move(found), std::move(journal));
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The command. Failures that got this far become one sentence and an exit code here.
+#include <csignal>
+#include <iostream>
+
+#include "base/log.h"
+#include "migrate/commands.h"
+#include "migrate/exit_code.h"
+
+int main(int argc, char** argv) {
+  using namespace vmigrate;
+  ::signal(SIGPIPE, SIG_IGN);   // a peer that is gone is an error to handle, not a reason to die
+  try {
+    const auto parsed = parse_options(argc, argv);
+    if (const auto* help = std::get_if<HelpText>(&parsed)) {
+      std::cout << help->text;
+      return kExitDone;
+    }
+    const auto& options = std::get<ParsedOptions>(parsed);
+    const bool is_agent = std::holds_alternative<ServeCommand>(options.command);
+    set_log_level(options.verbosity > (is_agent ? 0 : 1) ? LogLevel::debug
+                  : options.verbosity > 0 || is_agent    ? LogLevel::info
+                                                         : LogLevel::error);
+    return std::visit([](const auto& command) { return run(command); }, options.command);
+  } catch (const Error& error) {
+    std::cerr << "vmigrate: " << error.what() << std::endl;
+    return exit_code_of(error.code_or(Errc::internal));
+  } catch (const std::exception& error) {
+    std::cerr << "vmigrate: " << error.what() << std::endl;
+    return exit_code_of(Errc::internal);
+  }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/options.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+
+namespace vmigrate {
+namespace {
+
+const std::map<std::string, OnStall> kOnStall = {{"freeze", OnStall::freeze}, {"abort", OnStall::abort}};
+const std::map<std::string, TrackerKind> kTrackers = {
+    {"auto", TrackerKind::automatic}, {"bpf", TrackerKind::bpf}, {"rescan", TrackerKind::rescan}};
+const std::map<std::string, Compression> kCompressions = {
+    {"auto", Compression::automatic}, {"none", Compression::none}, {"lz4", Compression::lz4}};
+
+/// Everything CLI11 writes into, in one place that outlives the parse.
+struct Storage {
+  MigrateCommand migrate;
+  ServeCommand serve;
+  PkiInitCommand pki_init;
+  PkiIssueCommand pki_issue;
+  ImageCreateCommand image_create;
+  ImageDigestCommand image_digest;
+  std::int64_t downtime_max_ms = 1000;
+  std::int64_t freeze_timeout_s = 10;
+  std::int64_t sample_s = 5;
+  int verbosity = 0;
+};
+
+void add_host_options(CLI::App& app, HostOptions& host) {
+  app.add_option("--tls-dir", host.tls_dir, "directory of ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem")
+      ->capture_default_str();
+  app.add_option("--state-dir", host.state_dir, "where images, bundles and journals are kept")->capture_default_str();
+  app.add_option("--runtime", host.runtime, "runc, crun, or auto: whichever knows the container")
+      ->check(CLI::IsMember({"auto", "runc", "crun"}))
+      ->capture_default_str();
+}
+
+void add_migrate_options(CLI::App& app, Storage& storage) {
+  Errand& errand = storage.migrate.errand;
+  MigrationOptions& options = errand.options;
+  app.add_option("SRC", errand.source, "host that runs the container: HOST, HOST:PORT, or localhost");
+  app.add_option("DST", errand.destination, "host that shall run it");
+  app.add_option("CTID", errand.container, "the container's id as its runtime knows it");
+  app.add_flag("--pull", errand.is_pull, "the destination dials the source");
+  app.add_flag("--dry-run", errand.is_dry_run, "check and measure everything, predict, change nothing");
+  app.add_flag("--json", storage.migrate.is_json, "one JSON event per line on stdout, ending in the report");
+  app.add_option("--max-downtime", storage.downtime_max_ms, "freeze as soon as the estimated downtime fits, in ms")
+      ->check(CLI::Range(1, 24 * 3600 * 1000))->capture_default_str();
+  app.add_option("--freeze-timeout", storage.freeze_timeout_s, "roll back if the freeze lasts longer, in s")
+      ->check(CLI::Range(1, 24 * 3600))->capture_default_str();
+  app.add_option("--max-rounds", options.rounds_max, "rounds before --on-stall applies")->check(CLI::Range(1, 1000))->capture_default_str();
+  app.add_option("--on-stall", options.on_stall, "what to do when it does not converge: freeze or abort")
+      ->transform(CLI::CheckedTransformer(kOnStall))->default_str("freeze");
+  app.add_option("--tracker", options.tracker, "how writes are remembered: auto, bpf or rescan")
+      ->transform(CLI::CheckedTransformer(kTrackers))->default_str("auto");
+  app.add_option("--compress", options.compression, "auto, none or lz4")
+      ->transform(CLI::CheckedTransformer(kCompressions))->default_str("auto");
+  app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")->transform(CLI::AsSizeValue(false));
+  app.add_flag("--verify", options.verifies, "while frozen, both sides read the whole image again and compare");
+  app.add_option("--sample", storage.sample_s, "dry run: how long writes are watched, in s")->check(CLI::Range(1, 3600))->capture_default_str();
+  add_host_options(app, storage.migrate.host);
+}
+
+void add_pki(CLI::App& app, Storage& storage) {
+  CLI::App* pki = app.add_subcommand("pki", "a small certificate authority")->require_subcommand(1);
+  CLI::App* init = pki->add_subcommand("init", "make a certificate authority");
+  init->add_option("--ca-dir,--tls-dir", storage.pki_init.ca_dir, "where ca-cert.pem and ca-key.pem go")->required();
+  CLI::App* issue = pki->add_subcommand("issue", "issue one host's certificates");
+  issue->add_option("HOST", storage.pki_issue.request.host, "the host's name or address")->required();
+  issue->add_option("--ca-dir", storage.pki_issue.ca_dir, "directory of ca-cert.pem and ca-key.pem")->required();
+  issue->add_option("--tls-dir", storage.pki_issue.tls_dir, "where the host's files go")->required();
+  issue->add_option("--san", storage.pki_issue.request.alternatives, "further names: DNS:name or IP:address")->take_all();
+  issue->add_option("--days", storage.pki_issue.request.valid_days, "validity")->check(CLI::Range(1, 36500))->capture_default_str();
+}
+
+void add_image(CLI::App& app, Storage& storage) {
+  CLI::App* image = app.add_subcommand("image", "images of root file systems")->require_subcommand(1);
+  CLI::App* create = image->add_subcommand("create", "make an ext4 image from a directory or tar archive");
+  create->add_option("--from", storage.image_create.request.from, "directory or tar archive")->required();
+  create->add_option("--size", storage.image_create.request.bytes, "size of the file system, with K, M, G or T")
+      ->transform(CLI::AsSizeValue(false))->required();
+  create->add_option("IMAGE", storage.image_create.request.image, "the new file")->required();
+  CLI::App* digest = image->add_subcommand("digest", "print the digest of an image that nobody writes, as in reports");
+  digest->add_option("IMAGE", storage.image_digest.image, "a raw image or block device")->required();
+}
+
+/// CLI11 lets positionals be absent when a subcommand is given, so their presence is checked here.
+void require_positionals(const Errand& errand) {
+  if (errand.source.empty() || errand.destination.empty() || errand.container.empty())
+    throw Error(Errc::usage, "SRC, DST and CTID are needed: vmigrate SRC DST CTID; see vmigrate --help");
+}
+
+CommandLine chosen(const CLI::App& app, Storage& storage) {
+  if (app.got_subcommand("serve")) return storage.serve;
+  if (app.got_subcommand("states")) return StatesCommand{};
+  if (app.got_subcommand("pki")) {
+    if (app.get_subcommand("pki")->got_subcommand("init")) return storage.pki_init;
+    return storage.pki_issue;
+  }
+  if (app.got_subcommand("image")) {
+    if (app.get_subcommand("image")->got_subcommand("create")) return storage.image_create;
+    return storage.image_digest;
+  }
+  require_positionals(storage.migrate.errand);
+  MigrationOptions& options = storage.migrate.errand.options;
+  options.downtime_max = std::chrono::milliseconds(storage.downtime_max_ms);
+  options.freeze_timeout = std::chrono::seconds(storage.freeze_timeout_s);
+  options.sample = std::chrono::seconds(storage.sample_s);
+  check_errand(storage.migrate.errand);
+  return storage.migrate;
+}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+}  // namespace
+
+std::variant<ParsedOptions, HelpText> parse_options(int argc, const char* const* argv) {
+  Storage storage;
+  CLI::App app("Moves a running container to another host: vmigrate SRC DST CTID", "vmigrate");
+  app.set_version_flag("--version", "vmigrate " VMIGRATE_VERSION);
+  app.add_flag("-v,--verbose", storage.verbosity, "log to stderr; twice: every message");
+  add_migrate_options(app, storage);
+  CLI::App* serve = app.add_subcommand("serve", "be this host's agent");
+  serve->add_option("--listen", storage.serve.listen, "ADDRESS:PORT")->required();
+  add_host_options(*serve, storage.serve.host);
+  add_pki(app, storage);
+  add_image(app, storage);
+  app.add_subcommand("states", "print the states of a migration as a Mermaid diagram");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return HelpText{app.help()};
+  } catch (const CLI::CallForAllHelp&) {
+    return HelpText{app.help("", CLI::AppFormatMode::All)};
+  } catch (const CLI::CallForVersion& version) {
+    return HelpText{std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    throw Error(Errc::usage, first_line(error.what()) + "; see vmigrate --help");
+  }
+  return ParsedOptions{chosen(app, storage), storage.verbosity};
+}
+
+}  // namespace vmigrate

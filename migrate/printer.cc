@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/printer.h"
+
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "migrate/report.h"
+
+namespace vmigrate {
+namespace {
+
+using nlohmann::json;
+
+double number(const json& in, const char* key) {
+  const auto it = in.find(key);
+  return it != in.end() && it->is_number() ? it->get<double>() : 0.0;
+}
+std::string text(const json& in, const char* key) {
+  const auto it = in.find(key);
+  return it != in.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+std::string bytes(const json& in, const char* key) {
+  return format_bytes(static_cast<std::uint64_t>(std::max(0.0, number(in, key))));
+}
+Duration milliseconds(double value) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(value));
+}
+
+template <typename... Args>
+std::string format(const char* pattern, Args... args) {
+  std::array<char, 512> line;
+  std::snprintf(line.data(), line.size(), pattern, args...);
+  return line.data();
+}
+
+std::string round_line(const json& round) {
+  const double seconds = number(round, "seconds");
+  const double rate = seconds > 0 ? number(round, "wire_bytes") / seconds : 0;
+  std::string line = format("  round %2d  %9s sent, %9s on the wire in %7s (%s/s)", static_cast<int>(number(round, "round")),
+                            bytes(round, "data_bytes").c_str(), bytes(round, "wire_bytes").c_str(),
+                            format_duration(milliseconds(seconds * 1000)).c_str(),
+                            format_bytes(static_cast<std::uint64_t>(rate)).c_str());
+  if (round.value("is_final", false)) return line + ", frozen: nothing left";
+  return line + format(", %s left", bytes(round, "left_bytes").c_str());
+}
+
+std::string state_line(const json& event) {
+  const std::string state = text(event, "state");
+  if (state == "copying") return "  copying while it runs";
+  if (state == "freezing") return "  frozen";
+  if (state == "committing") return "  given to the destination";
+  if (state == "aborted") return "  rolled back: it runs on the source";
+  return {};
+}
+
+std::string downtime_lines(const json& report) {
+  const auto downtime = report.find("downtime");
+  if (downtime == report.end() || !downtime->is_object() || !(*downtime)["parts"].is_array()) return {};
+  std::string lines;
+  for (const auto& part : (*downtime)["parts"])
+    lines += format("    %-12s %9.1f ms\n", text(part, "part").c_str(), number(part, "ms"));
+  if (lines.empty()) return {};
+  return "  downtime in parts:\n" + lines + format("    %-12s %9.1f ms\n", "total", number(*downtime, "total_ms"));
+}
+
+std::string prediction_of(const json& report) {
+  std::string lines = format("  %s used, %s of memory, link %s/s with a round trip of %.1f ms, writes %s/s\n",
+                             bytes(report, "used_bytes").c_str(), bytes(report, "memory_bytes").c_str(),
+                             bytes(report, "bandwidth_bytes_per_second").c_str(), number(report, "round_trip_ms"),
+                             bytes(report, "dirty_bytes_per_second").c_str());
+  for (const auto& round : report.value("rounds", json::array())) lines += round_line(round) + "\n";
+  lines += format("%s: it %s; expected downtime %s, total %s\n", text(report, "container").c_str(),
+                  report.value("converges", false) ? "would converge" : "would not converge",
+                  format_duration(milliseconds(number(report, "expected_downtime_ms"))).c_str(),
+                  format_duration(milliseconds(number(report, "total_seconds") * 1000)).c_str());
+  return lines + "nothing was changed on either side\n";
+}
+
+std::string success_of(const json& report) {
+  std::string lines = downtime_lines(report);
+  lines += format("%s now runs on %s: %s in all, %s over the wire, %zu rounds, tracker %s\n",
+                  text(report, "container").c_str(), text(report, "destination").c_str(),
+                  format_duration(milliseconds(number(report, "total_seconds") * 1000)).c_str(),
+                  bytes(report, "wire_bytes").c_str(), report.value("rounds", json::array()).size(),
+                  text(report, "tracker").c_str());
+  lines += "image digest " + text(report, "image_digest") +
+           (report.value("verified", false) ? " (both sides read the whole image again)" : "") + "\n";
+  const std::string kept = text(report, "kept_image");
+  return kept.empty() ? lines : lines + "the source's copy is kept as " + kept + "\n";
+}
+
+}  // namespace
+
+std::string line_of(const json& event) {
+  const std::string kind = text(event, "event");
+  if (kind == "round") return round_line(event);
+  if (kind == "state" && text(event, "side") == "source") return state_line(event);
+  if (kind == "remark" || kind == "in_doubt") return "  " + text(event, "message");
+  return {};
+}
+
+std::string summary_of(const json& report) {
+  const std::string result = text(report, "result");
+  if (result == "predicted") return prediction_of(report);
+  if (result == "migrated" || result == "cleanup_pending") return success_of(report);
+  return downtime_lines(report);
+}
+
+void JsonPrinter::report(const json& event) noexcept { out_ << event.dump(-1, ' ', false, json::error_handler_t::replace) << std::endl; }
+
+void TextPrinter::report(const json& event) noexcept {
+  if (text(event, "event") == "report") return;   // summary_of() tells it, at the end
+  const std::string line = line_of(event);
+  if (!line.empty()) out_ << line << std::endl;
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A BlockSink that is the network.
+#pragma once
+
+#include "base/clock.h"
+#include "engine/block_io.h"
+#include "engine/digest_index.h"
+#include "migrate/cancellation.h"
+#include "transport/channel.h"
+
+namespace vmigrate {
+
+/// How a round ends (docs/protocol.md, RoundEnd).
+enum class RoundKind : std::uint8_t { live = 0, final = 1, final_and_verify = 2 };
+
+class RemoteBlockSink final : public BlockSink {
+ public:
+  struct Parts {
+    Channel& channel;
+    const DigestIndex& digests;        ///< of everything handed on, what the destination's must equal
+    Clock& clock;
+    const Cancellation& cancellation;
+    std::uint64_t bandwidth_max = 0;   ///< bytes per second; 0: no limit
+  };
+  explicit RemoteBlockSink(Parts parts) : parts_(parts) {}
+
+  Task<> write(Extent extent, std::span<const std::byte> blocks) override;
+  Task<> write_zeroes(Extent extent) override;
+  /// Ends the round: returns when the destination has it on stable storage with the same digest. Throws
+  /// Error(Errc::digest_mismatch).
+  Task<> flush() override;
+
+  /// What the next flush() ends.
+  void set_round_kind(RoundKind kind) { kind_ = kind; }
+  /// The destination's digest as of the last flush().
+  Bits128 acknowledged_root() const { return acknowledged_root_; }
+
+ private:
+  Task<> keep_to_bandwidth();
+
+  Parts parts_;
+  RoundKind kind_ = RoundKind::live;
+  std::uint32_t rounds_ended_ = 0;
+  Bits128 acknowledged_root_;
+  TimePoint next_send_{};
+  std::uint64_t paced_bytes_ = 0;
+};
+
+}  // namespace vmigrate

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What one migration did: rounds, the downtime in parts that add up, the outcome.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/convergence.h"
+
+namespace vmigrate {
+
+enum class Outcome {
+  migrated,          ///< it runs on the destination, nothing is left at the source
+  cleanup_pending,   ///< it runs on the destination; something of the source's copy is left
+  aborted,           ///< it runs on the source as if nothing had been
+  in_doubt,          ///< it runs nowhere until the two agents have spoken again
+  predicted,         ///< a dry run
+};
+std::string_view name_of(Outcome outcome) noexcept;
+
+struct Failure {
+  Errc code = Errc::internal;
+  std::string sentence;
+};
+
+/// The time in which nothing of the container ran, cut where one part ends and the next begins.
+struct DowntimePart {
+  std::string name;
+  Duration duration{};
+};
+
+/// A stopwatch whose laps leave no gap, so that the parts are the whole.
+class Downtime {
+ public:
+  void start(TimePoint now) {
+    parts_.clear();
+    last_ = now;
+  }
+  /// Ends the part that began at start() or at the last lap().
+  void lap(std::string name, TimePoint now) {
+    parts_.push_back({std::move(name), now - last_});
+    last_ = now;
+  }
+  const std::vector<DowntimePart>& parts() const { return parts_; }
+  Duration total() const;
+
+ private:
+  TimePoint last_{};
+  std::vector<DowntimePart> parts_;
+};
+
+struct MigrationReport {
+  Outcome outcome = Outcome::aborted;
+  std::optional<Failure> failure;
+  std::string container;
+  std::string source;
+  std::string destination;
+  Bits128 migration;
+  std::string tracker;
+  std::uint64_t volume_bytes = 0;
+  std::uint64_t checkpoint_bytes = 0;
+  std::vector<RoundStats> rounds;
+  Downtime downtime;
+  Duration total{};
+  std::uint64_t wire_bytes = 0;
+  std::optional<Bits128> image_digest;   ///< of the volume as frozen, the same on both sides
+  bool was_verified = false;             ///< both sides read the whole image again while frozen
+  std::string kept_image;                ///< the source's copy, renamed
+};
+
+nlohmann::json to_json(const RoundStats& round);
+nlohmann::json to_json(const MigrationReport& report);
+
+/// "1.5 GiB", "183 ms", as people read them.
+std::string format_bytes(std::uint64_t bytes);
+std::string format_duration(Duration duration);
+
+}  // namespace vmigrate

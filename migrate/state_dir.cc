@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/state_dir.h"
+
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "base/error.h"
+
+namespace vmigrate {
+namespace {
+
+void make_directory(const std::filesystem::path& path) {
+  std::error_code failure;
+  std::filesystem::create_directories(path, failure);
+  if (failure) throw Error(failure.value(), "cannot make the directory", path.native());
+  ::chmod(path.c_str(), 0700);
+}
+
+/// The id in the file, or a new one put there whole.
+Bits128 read_or_make_host_id(const std::filesystem::path& path) {
+  std::string digits;
+  if (std::ifstream(path) >> digits) return bits128_from_hex(digits);
+  const Bits128 id = random_id();
+  const auto temporary = path.native() + ".new";
+  std::ofstream out(temporary);
+  out << to_hex(id) << '\n' << std::flush;
+  if (!out) throw Error(errno, "cannot write", temporary);
+  std::filesystem::rename(temporary, path);
+  return id;
+}
+
+}  // namespace
+
+StateDir::StateDir(std::filesystem::path root) : root_(std::filesystem::absolute(root)) {
+  make_directory(root_);
+  for (const auto& directory : {journals(), scratch(), root_ / "images", root_ / "containers"}) make_directory(directory);
+  host_id_ = read_or_make_host_id(root_ / "host-id");
+}
+
+Bits128 random_id() {
+  Bits128 id;
+  if (::getrandom(&id, sizeof id, 0) != sizeof id) throw Error(errno, "getrandom");
+  return id;
+}
+
+}  // namespace vmigrate
