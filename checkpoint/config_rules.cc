@@ -150,7 +150,8 @@ constexpr std::array<std::string_view, 10> kSysctls = {
     "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.hostname", "kernel.domainname"};
 
 void check_sysctls(const json& linux_part) {
-  for (const auto& [key, value] : linux_part.value("sysctl", json::object()).items())
+  const json sysctls = linux_part.value("sysctl", json::object());
+  for (const auto& [key, value] : sysctls.items())
     if (!is_in(kSysctls, key) && !key.starts_with("net.") && !key.starts_with("fs.mqueue."))
       refuse("the container sets " + in_quotes(key) + ", which belongs to the host");
 }

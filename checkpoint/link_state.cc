@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include <cerrno>
+#include <thread>
 
 #include "base/error.h"
 
@@ -44,6 +45,15 @@ void set_link_down(int socket, const std::string& name) {
 bool is_link_running(int socket, const std::string& name) {
   constexpr short kBoth = IFF_UP | IFF_RUNNING;
   return (flags_of(socket, name) & kBoth) == kBoth;
+}
+
+bool wait_until_running(int socket, const std::string& name, std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (!is_link_running(socket, name)) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  return true;
 }
 
 }  // namespace vmigrate

@@ -38,23 +38,23 @@ Task<NetworkSpec> read_network(asio::thread_pool& pool, ContainerInfo container)
 /// Throws Error(Errc::unsupported_container) or already_exists if `prepare_network` could not succeed here. Changes nothing.
 Task<> check_network(asio::thread_pool& pool, NetworkSpec spec);
 
-/// The source's side: the host-side links are down from construction on, so that no packet reaches sockets that were already
-/// written down. release() brings them up again (rollback).
+/// The source's side: the bridge ports of the host-side links are closed from construction on, so that no packet reaches sockets that
+/// were already written down. The links keep their carrier, for the neighbour table's sake.
 class NetworkHold {
  public:
-  virtual ~NetworkHold() = default;     ///< brings the links up unless kept; logs a failure
-  /// The container is gone: leave the links as they are.
+  virtual ~NetworkHold() = default;     ///< opens the ports unless kept; logs a failure
+  /// The container is gone: leave the ports closed.
   virtual void keep_down() noexcept = 0;
 };
 std::unique_ptr<NetworkHold> hold_network(const NetworkSpec& spec);
 
-/// The destination's side: namespace, veths, addresses, routes and neighbours exist, host sides plugged in but down.
+/// The destination's side: namespace, veths, addresses, routes and neighbours exist, host sides plugged in but their ports closed.
 /// Removed on destruction unless kept.
 class PreparedNetwork {
  public:
   virtual ~PreparedNetwork() = default;
   virtual const std::string& namespace_path() const = 0;
-  /// Host sides up, then a gratuitous ARP and unsolicited NA for each address. Fast: no process is started.
+  /// Ports open, then a gratuitous ARP and unsolicited NA for each address. Fast: no process is started.
   virtual void connect() = 0;
   /// Repeats the announcement; call a few times in the second after connect().
   virtual void announce() noexcept = 0;

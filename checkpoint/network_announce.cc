@@ -24,7 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 using Bytes = std::span<const std::uint8_t>;
 
-constexpr auto kCarrierTimeout = 200ms;
+constexpr auto kCarrierTimeout = 200ms;  // the kernel tells it on in a moment, if at all
 constexpr MacAddress kEveryone = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
 constexpr std::array<std::uint8_t, 16> kAllNodes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -133,13 +133,9 @@ Announcer::Announcer(const NetworkSpec& spec) {
 }
 
 bool Announcer::wait_for_carrier() const {
-  const auto deadline = std::chrono::steady_clock::now() + kCarrierTimeout;
-  const auto is_running = [](const Port& port) { return is_link_running(port.socket.get(), port.name); };
-  while (!std::all_of(ports_.begin(), ports_.end(), is_running)) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(50us);
-  }
-  return true;
+  return std::all_of(ports_.begin(), ports_.end(), [](const Port& port) {
+    return wait_until_running(port.socket.get(), port.name, kCarrierTimeout);
+  });
 }
 
 std::size_t Announcer::announce() const noexcept {

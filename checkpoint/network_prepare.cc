@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The destination's network, built before the pause and plugged in by one ioctl at its end.
-#include <sys/socket.h>
-
+// The destination's network, built before the pause and opened by one message at its end.
 #include <algorithm>
 #include <filesystem>
 #include <optional>
@@ -11,8 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/subprocess.h"
-#include "base/unique_fd.h"
-#include "checkpoint/link_state.h"
+#include "checkpoint/bridge_port.h"
 #include "checkpoint/network.h"
 #include "checkpoint/network_announce.h"
 #include "checkpoint/network_text.h"
@@ -40,32 +37,40 @@ std::string namespace_path_of(const NetworkSpec& spec) {
   return spec.namespace_name.empty() ? std::string() : "/run/netns/" + spec.namespace_name;
 }
 
-std::string host_batch(const NetworkSpec& spec) {
+std::string veths_batch(const NetworkSpec& spec) {
   std::string batch;
   for (const auto& one : spec.interfaces) {
     const std::string mtu = " mtu " + std::to_string(one.mtu);
     batch += "link add " + one.host_name + mtu + " type veth peer name " + one.name + " address " + one.mac + mtu + " netns " +
              spec.namespace_name + "\n";
-    batch += "link set dev " + one.host_name + " down\n";
-    batch += "link set dev " + one.host_name + " master " + one.bridge + "\n";
+    // Neither end makes up an address of its own: it would be probed for a second, and the router solicitations would
+    // teach the switches our port too early.
+    batch += "link set dev " + one.host_name + " addrgenmode none\n";
   }
   return batch;
 }
 
-bool has_v6(const NetworkInterface& interface) {
-  return std::any_of(interface.addresses.begin(), interface.addresses.end(), is_v6);
+std::string plug_batch(const NetworkSpec& spec) {
+  std::string batch;
+  for (const auto& one : spec.interfaces)
+    batch += "link set dev " + one.host_name + " master " + one.bridge + " up\n";
+  return batch;
 }
 
-std::string inside_batch(const NetworkSpec& spec) {
+std::string links_up_batch(const NetworkSpec& spec) {
   std::string batch = "link set dev lo up\n";
   for (const auto& one : spec.interfaces) {
-    // An address the kernel made up itself would have to be probed for a second, and its router solicitations would teach
-    // the switches our port too early.
-    if (has_v6(one)) batch += "link set dev " + one.name + " addrgenmode none\n";
+    batch += "link set dev " + one.name + " addrgenmode none\n";
     batch += "link set dev " + one.name + " up\n";
+  }
+  return batch;
+}
+
+std::string addresses_batch(const NetworkSpec& spec) {
+  std::string batch;
+  for (const auto& one : spec.interfaces)
     for (const auto& address : one.addresses)
       batch += "address add " + address + " dev " + one.name + (is_v6(address) ? " nodad" : "") + "\n";
-  }
   return batch;
 }
 
@@ -78,15 +83,6 @@ std::string routes_batch(const NetworkSpec& spec, bool v6) {
   return batch;
 }
 
-void set_up_inside(const NetworkSpec& spec) {
-  const std::string& name = spec.namespace_name;
-  run_ip({"-n", name}, inside_batch(spec));
-  const auto v4 = routes_batch(spec, false);
-  const auto v6 = routes_batch(spec, true);
-  if (!v4.empty()) run_ip({"-4", "-n", name}, v4);
-  if (!v6.empty()) run_ip({"-6", "-n", name}, v6);
-}
-
 json host_links() {
   const auto result = run_checked({.argv = {"ip", "-j", "-details", "link", "show"}, .timeout = kIpTimeout}, Errc::incompatible_host);
   return json::parse(result.output);
@@ -96,6 +92,40 @@ const json* find_link(const json& links, const std::string& name) {
   for (const auto& link : links)
     if (link.value("ifname", "") == name) return &link;
   return nullptr;
+}
+
+/// The links come up without addresses, so that nothing is sent through the ports before they are closed. A port is
+/// opened by the kernel whenever its carrier appears: it is closed after both ends are up.
+void build_links(const NetworkSpec& spec) {
+  run_ip({"netns", "add", spec.namespace_name});
+  if (!spec.interfaces.empty()) run_ip({}, veths_batch(spec));
+  run_ip({"-n", spec.namespace_name}, links_up_batch(spec));
+  if (!spec.interfaces.empty()) run_ip({}, plug_batch(spec));
+}
+
+bool is_closed(const json& link) {
+  const json port = link.value("linkinfo", json::object()).value("info_slave_data", json::object());
+  return port.value("state", "") == "disabled" || link.value("operstate", "") == "DOWN";
+}
+
+void close_ports(const NetworkSpec& spec) {
+  for (const auto& one : spec.interfaces) close_bridge_port(one.host_name);
+  const json links = host_links();
+  for (const auto& one : spec.interfaces) {
+    const json* link = find_link(links, one.host_name);
+    if (link == nullptr || !is_closed(*link))
+      throw Error(Errc::incompatible_host, "the bridge port " + one.host_name + " does not stay closed");
+  }
+}
+
+void assign_addresses(const NetworkSpec& spec) {
+  const std::string& name = spec.namespace_name;
+  const auto addresses = addresses_batch(spec);
+  const auto v4 = routes_batch(spec, false);
+  const auto v6 = routes_batch(spec, true);
+  if (!addresses.empty()) run_ip({"-n", name}, addresses);
+  if (!v4.empty()) run_ip({"-4", "-n", name}, v4);
+  if (!v6.empty()) run_ip({"-6", "-n", name}, v6);
 }
 
 void check_blocking(const NetworkSpec& spec) {
@@ -133,14 +163,14 @@ class BuiltNetwork final : public PreparedNetwork {
   /// Builds it, after check_network().
   explicit BuiltNetwork(NetworkSpec spec)
       : spec_(std::move(spec)),
-        path_(namespace_path_of(spec_)),
-        socket_(check_syscall(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")) {
+        path_(namespace_path_of(spec_)) {
     if (spec_.namespace_name.empty()) return;
     try {
-      run_ip({"netns", "add", spec_.namespace_name});
-      if (!spec_.interfaces.empty()) run_ip({}, host_batch(spec_));
-      set_up_inside(spec_);
+      build_links(spec_);
       announcer_.emplace(spec_);
+      if (!announcer_->wait_for_carrier()) throw Error(Errc::incompatible_host, "the new veths have no carrier");
+      close_ports(spec_);
+      assign_addresses(spec_);
     } catch (...) {
       remove_everything();
       throw;
@@ -155,9 +185,9 @@ class BuiltNetwork final : public PreparedNetwork {
   const std::string& namespace_path() const override { return path_; }
 
   void connect() override {
-    for (const auto& one : spec_.interfaces) set_link_up(socket_.get(), one.host_name);
+    for (const auto& one : spec_.interfaces) open_bridge_port(one.host_name);
     if (!announcer_) return;
-    // What is sent before the kernel has noticed the carrier is dropped without a word.
+    // It is there already unless the spanning tree protocol made us take the link down; what is sent without one is lost.
     if (!announcer_->wait_for_carrier()) log(LogLevel::warn, "event=no_carrier namespace=" + spec_.namespace_name);
     announcer_->announce();
   }
@@ -180,7 +210,6 @@ class BuiltNetwork final : public PreparedNetwork {
 
   NetworkSpec spec_;
   std::string path_;
-  UniqueFd socket_;
   std::optional<Announcer> announcer_;
   bool is_kept_ = false;
 };

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// With real containers, runc and crun, and a real CRIU.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <optional>
+
+#include "base/error.h"
+#include "checkpoint/cgroup.h"
+#include "checkpoint/container_config.h"
+#include "checkpoint/criu_checkpointer.h"
+#include "tests/catch.h"
+#include "tests/checkpoint/test_container.h"
+
+using namespace vmigrate;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Before any test: without root and a working CRIU there is nothing to test.
+const bool kCanRun = [] {
+  std::string why;
+  if (::geteuid() != 0) why = "needs root";
+  try {
+    asio::thread_pool pool(1);
+    const auto runtime = make_oci_runtime(pool, "runc");
+    const auto criu = make_criu_checkpointer(pool, *runtime);
+    if (why.empty()) run_task(criu->check("runc"));
+    if (why.empty()) run_task(criu->check("crun"));
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  if (why.empty()) return true;
+  std::printf("SKIPPED: %s\n", why.c_str());
+  std::fflush(stdout);
+  ::_exit(77);
+}();
+
+const std::string kRuntimes[] = {"runc", "crun"};
+
+ImageDir make_images(const TestDirectory& directory, const std::string& name = "images") {
+  return ImageDir::create(directory.path(), name, 64 << 20);
+}
+
+std::string mounts() {
+  std::ifstream file("/proc/self/mountinfo");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+struct World {
+  asio::thread_pool pool{2};
+  TestDirectory directory;
+};
+
+/// run_task() wants a result it could default-construct, which a FrozenContainer is not.
+Task<std::unique_ptr<FrozenContainer>> freeze_task(ContainerRuntime& runtime, ContainerInfo info) {
+  FrozenContainer frozen = co_await FrozenContainer::freeze(runtime, std::move(info));
+  co_return std::make_unique<FrozenContainer>(std::move(frozen));
+}
+
+std::unique_ptr<FrozenContainer> freeze(TestContainer& container) {
+  return run_task(freeze_task(container.runtime(), container.info()));
+}
+
+/// Dumps `container` and destroys it: what remains is its checkpoint.
+ImageDir dump_and_destroy(World& world, TestContainer& container, Checkpointer& criu) {
+  ImageDir images = make_images(world.directory);
+  auto frozen = freeze(container);
+  run_task(criu.dump(*frozen, images));
+  FencedContainer fenced(std::move(*frozen));
+  run_task(fenced.destroy_after_running());
+  return images;
+}
+
+ContainerInfo placed(const TestContainer& container, const std::string& runtime) {
+  return {.id = container.id(), .runtime = runtime, .bundle = container.bundle(), .rootfs = container.rootfs()};
+}
+
+void check_nothing_left(const TestContainer& container, const std::string& runtime) {
+  CHECK_FALSE(Cgroup::at(container.cgroups_path()).has_value());
+  CHECK_FALSE(std::filesystem::exists("/run/" + runtime + "/" + container.id()));
+  CHECK(mounts().find(container.id()) == mounts().find("/run/netns/" + container.id()) + 11);
+}
+
+}  // namespace
+
+TEST_CASE("a container stands still while frozen and goes on afterwards", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime);
+    const auto info = container.info();
+    CHECK(info.status == ContainerStatus::running);
+    CHECK(info.rootfs == std::filesystem::canonical(container.rootfs()));
+    CHECK(container.is_ticking());
+    CHECK_FALSE(run_task(container.runtime().is_frozen(info)));
+    auto frozen = freeze(container);
+    CHECK(run_task(container.runtime().is_frozen(info)));
+    CHECK_FALSE(container.is_ticking());
+    CHECK(container.info().status == ContainerStatus::paused);
+    run_task(frozen->thaw());
+    CHECK(container.is_ticking());
+    run_task(container.runtime().destroy(info));
+    CHECK_NOTHROW(run_task(container.runtime().destroy(info)));
+    CHECK_THROWS_AS(container.info(), Error);
+    CHECK_FALSE(run_task(container.runtime().is_frozen(info)));
+  }
+}
+
+TEST_CASE("a frozen container that is dropped runs again", "[checkpoint][root]") {
+  World world;
+  TestContainer container(world.pool, "runc");
+  { const auto dropped = freeze(container); }
+  CHECK(container.is_ticking());
+}
+
+TEST_CASE("a container is found by the runtime that made it", "[checkpoint][root]") {
+  World world;
+  const auto any = make_oci_runtime(world.pool, "auto");
+  for (const auto& runtime : kRuntimes) {
+    TestContainer container(world.pool, runtime);
+    CHECK(run_task(any->inspect(container.id())).runtime == runtime);
+  }
+  try {
+    run_task(any->inspect("no-such-container"));
+    FAIL("found");
+  } catch (const Error& error) {
+    CHECK(error.code() == Errc::unknown_container);
+  }
+}
+
+TEST_CASE("a dump leaves the container frozen, and it can go on", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime);
+    const auto criu = make_criu_checkpointer(world.pool, container.runtime());
+    const auto before = mounts();
+    ImageDir images = make_images(world.directory);
+    auto frozen = freeze(container);
+    run_task(criu->dump(*frozen, images));
+    CHECK(run_task(container.runtime().is_frozen(frozen->info())));
+    CHECK_FALSE(container.is_ticking());
+    const auto files = images.list();
+    CHECK(files.size() > 5);
+    for (const auto& file : files) CHECK_FALSE(file.name.ends_with(".log"));
+    CHECK_NOTHROW(images.verify(files));
+    run_task(frozen->thaw());
+    CHECK(container.is_ticking());
+    { const ImageDir gone = std::move(images); }
+    CHECK(mounts() == before);
+  }
+}
+
+TEST_CASE("a restored container executes nothing until it is told to", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime);
+    const auto criu = make_criu_checkpointer(world.pool, container.runtime());
+    const ImageDir images = dump_and_destroy(world, container, *criu);
+    const auto tick = container.ticks();
+    auto restored = run_task(criu->restore(placed(container, runtime), images));
+    CHECK(run_task(container.runtime().is_frozen(restored->info())));
+    CHECK(container.ticks() == tick);
+    CHECK_FALSE(container.is_ticking());
+    run_task(restored->resume());
+    CHECK(container.is_ticking());
+    CHECK(container.ticks() > tick);
+    CHECK(container.ticks() < tick + 5000);
+  }
+}
+
+TEST_CASE("a task that was stopped before the dump stays stopped after the restore", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime, "stopped");
+    const auto criu = make_criu_checkpointer(world.pool, container.runtime());
+    const ImageDir images = dump_and_destroy(world, container, *criu);
+    auto restored = run_task(criu->restore(placed(container, runtime), images));
+    run_task(restored->resume());
+    CHECK(container.is_ticking());
+    CHECK_FALSE(std::filesystem::exists(container.rootfs() / "continued"));
+  }
+}
+
+TEST_CASE("a restored container that nobody resumes is taken away again", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime);
+    const auto criu = make_criu_checkpointer(world.pool, container.runtime());
+    const ImageDir images = dump_and_destroy(world, container, *criu);
+    const auto tick = container.ticks();
+    { const auto dropped = run_task(criu->restore(placed(container, runtime), images)); }
+    CHECK(container.ticks() == tick);
+    check_nothing_left(container, runtime);
+    auto again = run_task(criu->restore(placed(container, runtime), images));
+    run_task(again->resume());
+    CHECK(container.is_ticking());
+  }
+}
+
+TEST_CASE("a dump that fails says why and leaves the container frozen", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime, "uring");
+    const auto criu = make_criu_checkpointer(world.pool, container.runtime());
+    ImageDir images = make_images(world.directory);
+    auto frozen = freeze(container);
+    try {
+      run_task(criu->dump(*frozen, images));
+      FAIL("dumped");
+    } catch (const Error& error) {
+      CHECK(error.code() == Errc::checkpoint_failed);
+      CHECK(std::string(error.what()).find("io_uring") != std::string::npos);
+    }
+    CHECK(run_task(container.runtime().is_frozen(frozen->info())));
+    run_task(frozen->thaw());
+    CHECK(container.is_ticking());
+  }
+}
+
+TEST_CASE("a restore that fails leaves nothing behind and can be repeated", "[checkpoint][root]") {
+  World world;
+  for (const auto& runtime : kRuntimes) {
+    INFO(runtime);
+    TestContainer container(world.pool, runtime);
+    const auto criu = make_criu_checkpointer(world.pool, container.runtime(), {.restore_timeout = 3s});
+    const ImageDir images = dump_and_destroy(world, container, *criu);
+    for (const auto* damaged : {"core-1.img", "pages-1.img"}) {
+      INFO(damaged);
+      const auto file = images.path() / damaged;
+      const auto copy = world.directory.path() / damaged;
+      std::filesystem::copy_file(file, copy, std::filesystem::copy_options::overwrite_existing);
+      std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+      try {
+        run_task(criu->restore(placed(container, runtime), images));
+        FAIL("restored");
+      } catch (const Error& error) {
+        CHECK(error.code() == Errc::restore_failed);
+        UNSCOPED_INFO(error.what());
+      }
+      check_nothing_left(container, runtime);
+      std::filesystem::copy_file(copy, file, std::filesystem::copy_options::overwrite_existing);
+    }
+    auto restored = run_task(criu->restore(placed(container, runtime), images));
+    run_task(restored->resume());
+    CHECK(container.is_ticking());
+  }
+}
+
+TEST_CASE("a container that exists is not restored over", "[checkpoint][root]") {
+  World world;
+  TestContainer container(world.pool, "runc");
+  const auto criu = make_criu_checkpointer(world.pool, container.runtime());
+  const ImageDir images = make_images(world.directory);
+  CHECK_THROWS_AS(run_task(criu->restore(placed(container, "runc"), images)), Error);
+  CHECK(container.is_ticking());
+}
