@@ -17,7 +17,7 @@ inline std::vector<Message> message_samples() {
       Hello{1, 1, {7, 8}, "alpha", "vmigrate 0.1.0"},
       Open{id, R"({"container":"ct7"})"},
       Accept{id, "{}"},
-      Refuse{11, "the image does not fit"},
+      Refuse{14, "the image does not fit"},
       Pull{"{}"},
       Start{"{}"},
       Event{"{}"},
