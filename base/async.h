@@ -2,6 +2,8 @@
 // Our name for an awaitable, and the one bridge from coroutines to blocking work.
 #pragma once
 
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 #include <boost/asio/awaitable.hpp>
@@ -18,17 +20,29 @@ template <typename T = void>
 using Task = asio::awaitable<T>;
 
 namespace detail {
+
 template <typename Work>
-Task<std::invoke_result_t<Work&>> call_on_pool(Work work) {
-  co_return work();
+Task<std::invoke_result_t<Work&>> call(std::shared_ptr<Work> work) {
+  co_return (*work)();
 }
+
+template <typename Work>
+Task<std::invoke_result_t<Work&>> call_on_pool(asio::thread_pool& pool, std::shared_ptr<Work> work) {
+  auto called = call(std::move(work));
+  auto spawned = asio::co_spawn(pool, std::move(called), asio::use_awaitable);
+  co_return co_await std::move(spawned);
+}
+
 }  // namespace detail
 
 /// Runs blocking `work` on a thread of `pool`; the caller resumes on its own executor with the result or exception.
 /// Whatever `work` refers to must live until then. Cancelling the caller does not interrupt `work`.
+///
+/// Not itself a coroutine, and `work` goes to the heap first: GCC 12 copies a closure that is a temporary of a co_await
+/// expression byte by byte into a by-value coroutine parameter, and a captured short string then points into its old self.
 template <typename Work>
-Task<std::invoke_result_t<Work&>> offload(asio::thread_pool& pool, Work work) {
-  co_return co_await asio::co_spawn(pool, detail::call_on_pool(std::move(work)), asio::use_awaitable);
+Task<std::invoke_result_t<std::decay_t<Work>&>> offload(asio::thread_pool& pool, Work&& work) {
+  return detail::call_on_pool(pool, std::make_shared<std::decay_t<Work>>(std::forward<Work>(work)));
 }
 
 }  // namespace vmigrate

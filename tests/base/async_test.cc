@@ -30,7 +30,18 @@ Task<Duration> measure_sleep(Clock& clock) {
   co_return clock.now() - start;
 }
 
+Task<std::string> text_through_pool(asio::thread_pool& pool, std::string text) {
+  const auto copied = co_await offload(pool, [text] { return text + "!"; });
+  co_return copied;
+}
+
 }  // namespace
+
+TEST_CASE("what offloaded work captured is destroyed once", "[base]") {
+  asio::thread_pool pool(1);
+  CHECK(run_task(text_through_pool(pool, "short")) == "short!");
+  CHECK(run_task(text_through_pool(pool, std::string(100, 'x'))) == std::string(100, 'x') + "!");
+}
 
 TEST_CASE("offloaded work runs on the pool", "[base]") {
   asio::thread_pool pool(1);
