@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "engine/copy_batch.h"
 
+#include <algorithm>
 #include <new>
 
 #include "base/assert.h"
@@ -9,6 +10,7 @@ namespace vmigrate {
 namespace {
 
 constexpr std::size_t kExtentsMax = kExtentBlocksMax;  // bounds a batch of nothing but holes
+constexpr Bits128 kDoubt{~std::uint64_t{0}, ~std::uint64_t{0}};  // the digest of no content that will ever be met
 
 }  // namespace
 
@@ -90,6 +92,17 @@ void CopyBatch::record_in(DigestIndex& digests) const {
     slot += extent.count;
   }
   for (const auto& hole : holes_) digests.update_zeroes(hole);
+}
+
+void CopyBatch::record_doubt_in(DigestIndex& digests) const {
+  const std::vector<Bits128> doubts(kExtentBlocksMax, kDoubt);
+  for (const auto& piece : pieces_) {
+    if (piece.kind == CopyPiece::Kind::unchanged) continue;
+    for (auto at = piece.extent.first; at < piece.extent.end(); at.value += kExtentBlocksMax) {
+      const auto count = std::min(kExtentBlocksMax, piece.extent.end().value - at.value);
+      digests.record({at, count}, std::span(doubts).first(count));
+    }
+  }
 }
 
 }  // namespace vmigrate

@@ -51,7 +51,7 @@ class CopyPipeline {
   Parts parts_;
   std::array<CopyBatch, kBatches> batches_;
   Queue free_;
-  Queue ready_;
+  Queue ready_;  ///< with room for every batch and the end, so that nobody waits to put something in
   bool is_stopping_ = false;
   bool is_reader_done_ = false;
   std::exception_ptr reader_failure_;

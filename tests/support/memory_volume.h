@@ -41,6 +41,13 @@ class MemoryVolume final : public Volume {
     finish_write(extent, true);
   }
   void write(BlockIndex block, unsigned seed) { write(Extent{block, 1}, seed); }
+  /// Given bytes instead of made-up ones.
+  void write_bytes(Extent extent, std::span<const std::byte> blocks) {
+    MIGRATE_ASSERT(quiet_holders_ == 0 && blocks.size() == extent.bytes());
+    const auto begin = extent.first.value * kBlockBytes;
+    std::memcpy(content_.data() + begin, blocks.data(), std::min(blocks.size(), geometry_.bytes - begin));
+    finish_write(extent, true);
+  }
   /// Zeroes that are written, not holes.
   void write_zeroes(Extent extent) { clear(extent, true); }
   void discard(Extent extent) { clear(extent, false); }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/convergence.h"
+
+#include <vector>
+
+#include "tests/catch.h"
+
+using namespace vmigrate;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+/// Rounds over a link of 100 MiB/s, each sending what the one before left, the first 1000 MiB.
+std::vector<RoundStats> rounds_leaving(const std::vector<std::uint64_t>& mebibytes_left) {
+  std::vector<RoundStats> rounds;
+  std::uint64_t to_send = 1000;
+  for (const auto left : mebibytes_left) {
+    RoundStats stats;
+    stats.round = static_cast<std::uint32_t>(rounds.size() + 1);
+    stats.data_bytes = to_send * kMiB;
+    stats.duration = to_send * 10ms;
+    stats.bytes_left = left * kMiB;
+    rounds.push_back(stats);
+    to_send = left;
+  }
+  return rounds;
+}
+
+ConvergencePolicy policy(Duration downtime_max = 500ms) {
+  ConvergencePolicy result;
+  result.downtime_max = downtime_max;
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("the estimate is what is left over the bandwidth, and what is fixed", "[engine]") {
+  auto rule = policy();
+  rule.fixed_downtime = 200ms;
+  rule.memory_bytes = 50 * kMiB;
+  CHECK(rule.estimated_downtime(rounds_leaving({10})) == 800ms);
+}
+
+TEST_CASE("a link that became slow counts as slow", "[engine]") {
+  auto rounds = rounds_leaving({100, 10});
+  rounds.back().duration *= 10;
+  CHECK(policy().estimated_downtime(rounds) == 1s);
+}
+
+TEST_CASE("a small round does not make a fast link look slow", "[engine]") {
+  auto rounds = rounds_leaving({1, 1});
+  rounds.back().duration = 100ms;
+  CHECK(policy().estimated_downtime(rounds) < 11ms);
+}
+
+TEST_CASE("the rule decides as the table says", "[engine]") {
+  struct Row {
+    std::vector<std::uint64_t> left;
+    Duration downtime_max;
+    Verdict verdict;
+  };
+  const auto row = GENERATE(values<Row>({
+      {{100}, 500ms, Verdict::copy_again},                       // 1 s is too long
+      {{50}, 500ms, Verdict::freeze_now},                        // 500 ms fits
+      {{0}, 0ms, Verdict::freeze_now},                           // nothing left
+      {{400, 200, 100, 50}, 500ms, Verdict::freeze_now},         // shrinking until it fits
+      {{400, 300, 200, 100}, 500ms, Verdict::copy_again},        // shrinking
+      {{400, 399}, 500ms, Verdict::copy_again},                  // one bad round is no stall
+      {{400, 399, 398}, 500ms, Verdict::freeze_now},             // two are
+      {{400, 500, 600}, 500ms, Verdict::freeze_now},             // growing
+      {{400, 500, 200}, 500ms, Verdict::copy_again},             // a burst that passed
+      {{400, 100, 390, 380}, 500ms, Verdict::freeze_now},        // less than the round before, not than the best
+      {{900, 800, 700, 600, 500, 440, 380, 320, 270, 220}, 500ms, Verdict::freeze_now},  // round 10 is the last
+      {{900, 800, 700, 600, 500, 440, 380, 320, 270}, 500ms, Verdict::copy_again},
+  }));
+  CAPTURE(row.left);
+  CHECK(policy(row.downtime_max).decide(rounds_leaving(row.left)).verdict == row.verdict);
+}
+
+TEST_CASE("when it does not converge, on_stall decides", "[engine]") {
+  auto rule = policy();
+  rule.on_stall = OnStall::abort;
+  CHECK(rule.decide(rounds_leaving({400, 400, 400})).verdict == Verdict::give_up);
+  CHECK(rule.decide(rounds_leaving({10, 10, 10})).verdict == Verdict::freeze_now);
+  rule.rounds_max = 1;
+  CHECK(rule.decide(rounds_leaving({400})).verdict == Verdict::give_up);
+}
+
+TEST_CASE("every decision says why", "[engine]") {
+  const auto decision = policy().decide(rounds_leaving({400, 400, 400}));
+  CHECK(decision.reason == "the dirty set does not shrink any more; estimated downtime 4000 ms, allowed 500 ms");
+}
+
+TEST_CASE("nothing is known about a link that carried no data", "[engine]") {
+  auto rounds = rounds_leaving({1});
+  rounds.back().data_bytes = 0;
+  CHECK(policy().decide(rounds).verdict == Verdict::copy_again);
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine/volume_copier.h"
+
+#include <random>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "base/error.h"
+#include "tests/catch.h"
+#include "tests/support/fake_tracker.h"
+#include "tests/support/memory_volume.h"
+#include "tests/support/run_task.h"
+#include "tests/support/temporary_directory.h"
+
+using namespace vmigrate;
+
+namespace {
+
+constexpr std::uint64_t kBlocks = 4000;
+constexpr std::uint64_t kBytes = kBlocks * kBlockBytes;
+
+constexpr BlockIndex block(std::uint64_t index) { return {index}; }
+
+/// A volume, the copy of it, and everything between.
+struct World {
+  explicit World(std::uint64_t bytes = kBytes) : volume(bytes), sink({bytes}), digests({bytes}, directory.path()) {}
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  ~World() { pool.join(); }
+
+  RoundStats round() { return run_task(copier.copy_round()); }
+  RoundStats final_round() {
+    const auto quiet = run_task(volume.quiesce());
+    return run_task(copier.copy_final_round(*quiet));
+  }
+  bool is_copied() const { return std::ranges::equal(volume.content(), sink.content()); }
+  std::uint64_t failed_round(int error_code) {
+    try {
+      round();
+    } catch (const Error& failure) {
+      CHECK(failure.code().value() == error_code);
+      return sink.blocks_written();
+    }
+    FAIL("the round did not fail");
+    return 0;
+  }
+
+  TestDirectory directory;
+  asio::thread_pool pool{2};
+  SteadyClock clock;
+  MemoryVolume volume;
+  MemorySink sink;
+  DigestIndex digests;
+  FakeTracker tracker{volume};
+  VolumeCopier copier{{tracker, volume, sink, digests, clock, pool}};
+};
+
+}  // namespace
+
+TEST_CASE("round 1 copies what is there and leaves out holes and zeroes", "[engine]") {
+  World world;
+  world.volume.write({{10}, 600}, 1);
+  world.volume.write_zeroes({{1000}, 5});
+  const auto stats = world.round();
+  CHECK(world.is_copied());
+  CHECK(world.sink.blocks_written() == 600);
+  CHECK(world.sink.blocks_zeroed() == 0);
+  CHECK(stats.round == 1);
+  CHECK(stats.blocks_dirty == kBlocks);
+  CHECK(stats.data_bytes == 600 * kBlockBytes);
+  CHECK(stats.zero_bytes == (kBlocks - 600) * kBlockBytes);
+  CHECK(world.sink.flushes() == 1);
+}
+
+TEST_CASE("holes are not read", "[engine]") {
+  World world;
+  world.volume.write({{300}, 4}, 1);
+  world.round();
+  CHECK(world.volume.reads() == std::vector<Extent>{{{300}, 4}});
+}
+
+TEST_CASE("no extent is longer than the largest, and they come in order", "[engine]") {
+  World world;
+  world.volume.write({{3}, 2000}, 1);
+  world.round();
+  const auto& writes = world.sink.writes();
+  CHECK(writes.size() == 8);
+  CHECK(std::ranges::is_sorted(writes, {}, &Extent::first));
+}
+
+TEST_CASE("a later round copies what was written meanwhile and nothing else", "[engine]") {
+  World world;
+  world.volume.write({{0}, kBlocks}, 1);
+  world.round();
+  world.sink.forget_writes();
+  world.volume.write({{100}, 3}, 2);
+  world.volume.write(block(3999), 2);
+  const auto stats = world.round();
+  CHECK(world.is_copied());
+  CHECK(stats.round == 2);
+  CHECK(stats.blocks_dirty == kBlocks);
+  CHECK(world.sink.writes() == std::vector<Extent>{{{100}, 3}, {{3999}, 1}});
+}
+
+TEST_CASE("a write that lands while its block is read appears in the next round", "[engine]") {
+  World world;
+  world.volume.write({{0}, 10}, 1);
+  bool has_written = false;
+  world.volume.after_read([&](Extent) {
+    if (!std::exchange(has_written, true)) world.volume.write(block(7), 2);
+  });
+  const auto stats = world.round();
+  CHECK(!world.is_copied());
+  CHECK(stats.bytes_left > 0);
+  world.round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("data that became zeroes is handed on as zeroes", "[engine]") {
+  World world;
+  world.volume.write({{0}, 100}, 1);
+  world.round();
+  world.sink.forget_writes();
+  world.volume.write_zeroes({{10}, 5});
+  world.volume.discard({{50}, 20});
+  const auto stats = world.round();
+  CHECK(world.is_copied());
+  CHECK(world.sink.blocks_written() == 0);
+  CHECK(world.sink.zeroes() == std::vector<Extent>{{{10}, 5}, {{50}, 20}});
+  CHECK(stats.data_bytes == 0);
+}
+
+TEST_CASE("a large discard is neither read nor handed on block by block", "[engine]") {
+  World world;
+  world.volume.write({{0}, kBlocks}, 1);
+  world.round();
+  world.volume.forget_reads();
+  world.volume.discard({{0}, kBlocks});
+  world.round();
+  CHECK(world.is_copied());
+  CHECK(world.volume.reads().empty());
+  CHECK(world.sink.zeroes() == std::vector<Extent>{{{0}, kBlocks}});
+}
+
+TEST_CASE("writing the same content again sends nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, 10}, 1);
+  world.round();
+  run_task(world.volume.write_back());
+  world.round();
+  world.sink.forget_writes();
+  world.volume.write({{2}, 3}, 1);
+  const auto stats = world.round();
+  CHECK(stats.blocks_dirty == 3);
+  CHECK(stats.data_bytes == 0);
+  CHECK(world.sink.writes().empty());
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("what is left is what was written during the round", "[engine]") {
+  World world;
+  world.volume.write({{0}, 10}, 1);
+  world.round();
+  world.round();
+  world.sink.before_write([&](Extent) { world.volume.write({{20}, 2}, 5); });
+  world.volume.write(block(1), 3);
+  const auto stats = world.round();
+  CHECK(stats.blocks_dirty == 1);
+  CHECK(stats.bytes_left == 2 * kBlockBytes);
+}
+
+TEST_CASE("pages that the kernel has not written yet count as left", "[engine]") {
+  World world;
+  world.volume.write_later(block(9), 1);
+  CHECK(world.round().bytes_left == kBlockBytes);
+  world.volume.write_later(block(11), 1);
+  const auto stats = world.round();
+  CHECK(stats.blocks_dirty == 2);
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a partial last block is copied", "[engine]") {
+  World world(100 * kBlockBytes + 512);
+  world.volume.write(block(100), 1);
+  world.round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("an empty volume is copied by doing nothing", "[engine]") {
+  World world(0);
+  CHECK(world.round().bytes_left == 0);
+  world.final_round();
+  CHECK(world.sink.writes().empty());
+}
+
+TEST_CASE("a read error ends the round, and the next one goes on where it ended", "[engine]") {
+  World world;
+  world.volume.write({{0}, kBlocks}, 1);
+  world.volume.fail_reads_of(block(2000));
+  CHECK(world.failed_round(EIO) == 7 * kExtentBlocksMax);
+  world.sink.forget_writes();
+  world.volume.fail_reads_of(block(2000), 0);
+  world.round();
+  CHECK(world.is_copied());
+  CHECK(world.sink.blocks_written() == kBlocks - 7 * kExtentBlocksMax);
+}
+
+TEST_CASE("a sink error ends the round and loses nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, kBlocks}, 1);
+  world.sink.fail_write_after(5);
+  CHECK(world.failed_round(EIO) == 4 * kExtentBlocksMax);
+  world.round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a sink error in a later round loses nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, kBlocks}, 1);
+  world.round();
+  world.round();
+  for (std::uint64_t index = 0; index < kBlocks; index += 3) world.volume.write(block(index), 2);
+  const auto failing_operation = GENERATE(1, 2, 255, 256, 257, 1000);
+  world.sink.fail_write_after(failing_operation);
+  world.sink.forget_writes();
+  world.failed_round(EIO);
+  world.round();
+  CHECK(world.is_copied());
+  CHECK(world.final_round().bytes_left == 0);
+}
+
+TEST_CASE("a failed write back or drain loses nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, 100}, 1);
+  world.round();
+  world.volume.write({{50}, 10}, 2);
+  world.tracker.fail_drain();
+  world.failed_round(EIO);
+  world.volume.fail_write_back();
+  world.failed_round(EIO);
+  world.volume.fail_write_back(0);
+  world.round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a failed flush fails the round", "[engine]") {
+  World world;
+  world.volume.write(block(0), 1);
+  world.sink.fail_flush(ENOSPC);
+  world.failed_round(ENOSPC);
+}
+
+TEST_CASE("the final round leaves nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, 100}, 1);
+  world.round();
+  world.volume.write({{50}, 10}, 2);
+  world.volume.write_later(block(1), 3);
+  const auto stats = world.final_round();
+  CHECK(stats.round == 2);
+  CHECK(stats.bytes_left == 0);
+  CHECK(world.is_copied());
+  CHECK(world.volume.write_backs() == 1);
+}
+
+TEST_CASE("after losing track everything is compared and only differences are sent", "[engine]") {
+  World world;
+  world.volume.write({{0}, 1000}, 1);
+  world.round();
+  world.sink.forget_writes();
+  world.volume.write({{500}, 3}, 2);
+  world.volume.discard({{10}, 2});
+  world.tracker.lose_track();
+  CHECK(world.failed_round(static_cast<int>(Errc::tracking_lost)) == 0);
+  FakeTracker fresh(world.volume);
+  world.copier.replace_tracker(fresh);
+  const auto stats = run_task(world.copier.copy_differences());
+  CHECK(world.is_copied());
+  CHECK(stats.blocks_dirty == kBlocks);
+  CHECK(stats.data_bytes == 3 * kBlockBytes);
+  CHECK(world.sink.zeroes() == std::vector<Extent>{{{10}, 2}});
+  world.volume.write(block(7), 9);
+  world.final_round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("the digest of what was handed on is the digest of the copy", "[engine]") {
+  World world;
+  world.volume.write({{0}, 1000}, 1);
+  world.round();
+  world.volume.discard({{10}, 400});
+  world.volume.write({{5}, 20}, 3);
+  world.final_round();
+  DigestIndex read_anew({kBytes}, world.directory.path());
+  for (std::uint64_t index = 0; index < kBlocks; ++index)
+    read_anew.update({{index}, 1}, world.sink.content().subspan(index * kBlockBytes, kBlockBytes));
+  CHECK(read_anew.root() == world.digests.root());
+}
+
+TEST_CASE("rounds under a random writer end in an equal copy", "[engine][property]") {
+  const auto seed = GENERATE(take(10, random(1, 1'000'000)));
+  INFO("seed " << seed);
+  std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
+  World world;
+  const auto write_something = [&](Extent) {
+    const Extent extent{{engine() % (kBlocks - 64)}, 1 + engine() % 64};
+    const auto kind = engine() % 8;
+    if (kind == 0) return world.volume.discard(extent);
+    if (kind == 1) return world.volume.write_zeroes(extent);
+    if (kind < 5) world.volume.write(extent, static_cast<unsigned>(engine() % 3));
+  };
+  for (int writes = 0; writes < 50; ++writes) write_something({});
+  world.volume.before_read(write_something);
+  world.volume.after_read(write_something);
+  world.sink.before_write(write_something);
+  for (int rounds = 0; rounds < 4; ++rounds) {
+    if (engine() % 2 == 0) world.sink.fail_write_after(static_cast<int>(1 + engine() % 40));
+    try {
+      world.round();
+    } catch (const Error&) {
+    }
+  }
+  world.sink.fail_write_after(0);
+  world.volume.before_read({});
+  world.volume.after_read({});
+  world.sink.before_write({});
+  world.final_round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a cancelled round waits for its reader and loses nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, kBlocks}, 1);
+  asio::io_context loop;
+  asio::cancellation_signal cancel;
+  std::exception_ptr failure;
+  world.sink.before_write([&](Extent extent) {
+    if (extent.first == block(512)) cancel.emit(asio::cancellation_type::terminal);
+  });
+  asio::co_spawn(loop, world.copier.copy_round(),
+                 asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr thrown, RoundStats) { failure = thrown; }));
+  loop.run();
+  CHECK(failure);
+  CHECK(!world.is_copied());
+  world.sink.before_write({});
+  world.round();
+  CHECK(world.is_copied());
+}
