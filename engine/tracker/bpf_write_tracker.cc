@@ -28,7 +28,8 @@ std::atomic_ref<std::uint64_t> atomic(std::uint64_t& word) { return std::atomic_
 std::uint64_t load(const __u64& word) { return __atomic_load_n(&word, __ATOMIC_SEQ_CST); }
 
 [[noreturn]] void lost(const TrackedDevice& device, const std::string& why) {
-  throw Error(Errc::tracking_lost, "the write tracker of " + device.node().string() + " cannot vouch for its map: " + why);
+  throw Error(Errc::tracking_lost,
+              "the write tracker of " + device.node().string() + " cannot vouch for its map: " + why);
 }
 
 void wait_until_nothing_is_in_flight(const TrackedDevice& device, SteadyTime::time_point deadline) {
@@ -38,7 +39,8 @@ void wait_until_nothing_is_in_flight(const TrackedDevice& device, SteadyTime::ti
   }
 }
 
-/// A bio that was submitted before the programs were attached is unknown to them and ends unmarked: wait until there is none.
+/// A bio that was submitted before the programs were attached is unknown to them and ends unmarked: wait until there is
+/// none.
 void wait_for_unknown_bios(const TrackedDevice& device) {
   const auto deadline = SteadyTime::now() + kQuietArmTimeout;
   std::this_thread::sleep_for(10ms);  // from the tracepoint of submission to the in-flight count
@@ -49,9 +51,9 @@ void wait_for_unknown_bios(const TrackedDevice& device) {
   }
 }
 
-/// Notes where the kernel's statistics stand. Best at a moment at which nothing is written: then statistics and our count
-/// start equal. On a busy device our count keeps what it has had since attaching, a little more than the statistics: that
-/// can hide a loss of that size, and never raises a false alarm.
+/// Notes where the kernel's statistics stand. Best at a moment at which nothing is written: then statistics and our
+/// count start equal. On a busy device our count keeps what it has had since attaching, a little more than the
+/// statistics: that can hide a loss of that size, and never raises a false alarm.
 void take_baseline(const TrackedDevice& device, vm_state& state) {
   const auto deadline = SteadyTime::now() + kBaselineTimeout;
   while (SteadyTime::now() < deadline) {
@@ -61,7 +63,8 @@ void take_baseline(const TrackedDevice& device, vm_state& state) {
     if (!written) return;
     std::this_thread::sleep_for(2ms);
     bool is_still = device.writes_in_flight() == 0 && device.sectors_written() == written;
-    for (int copy = 0; copy < VM_COPIES_MAX; ++copy) is_still = is_still && counted[copy] == load(state.copies[copy].sectors);
+    for (int copy = 0; copy < VM_COPIES_MAX; ++copy)
+      is_still = is_still && counted[copy] == load(state.copies[copy].sectors);
     if (!is_still) continue;
     for (int copy = 0; copy < VM_COPIES_MAX; ++copy) state.copies[copy].baseline = counted[copy];
     state.baseline_sectors = *written;
@@ -154,7 +157,8 @@ Task<> BpfWriteTracker::drain_rest_into(DirtySet& out, const QuietVolume&) {
 /// The device may have been written through its own node, too: what its page cache holds has to land first.
 void BpfWriteTracker::drain_rest(DirtySet& out) {
   check_medium();
-  const UniqueFd node(check_syscall(::open(device_.node().c_str(), O_RDONLY | O_CLOEXEC), "open", device_.node().native()));
+  const UniqueFd node(
+      check_syscall(::open(device_.node().c_str(), O_RDONLY | O_CLOEXEC), "open", device_.node().native()));
   check_syscall(::fsync(node.get()), "fsync", device_.node().native());
   const auto deadline = SteadyTime::now() + kInFlightTimeout;
   std::uint64_t counted_before = 0;
@@ -189,8 +193,8 @@ void BpfWriteTracker::check_every_copy_was_not_skipped() const {
     if (skips != 0) lost(device_, "each copy of its program missed an event of " + tracepoint);
 }
 
-/// The kernel's statistics are kept by other code: they find what our own bookkeeping cannot. The tracepoints come first, so
-/// read in this order our count cannot lag behind.
+/// The kernel's statistics are kept by other code: they find what our own bookkeeping cannot. The tracepoints come
+/// first, so read in this order our count cannot lag behind.
 void BpfWriteTracker::check_against_statistics() const {
   const auto& state = objects_->state();
   const auto written = device_.sectors_written();
@@ -203,8 +207,8 @@ void BpfWriteTracker::check_against_statistics() const {
                       std::to_string(by_us));
 }
 
-/// Per word: first note that it is being taken, then take it. A process that dies in between leaves the note, which costs
-/// its successor 64 blocks and loses none.
+/// Per word: first note that it is being taken, then take it. A process that dies in between leaves the note, which
+/// costs its successor 64 blocks and loses none.
 void BpfWriteTracker::drain_words(DirtySet& out) {
   const auto words = objects_->dirty_words();
   const auto pending = objects_->pending();
@@ -233,7 +237,8 @@ void BpfWriteTracker::add_bits(DirtySet& out, std::uint64_t word_index, std::uin
     out.add(Extent{{(first + static_cast<unsigned>(std::countr_zero(bits))) * blocks_per_bit}, blocks_per_bit});
 }
 
-/// Bios whose end nobody saw, because a driver below sent them on to another queue. They have landed: nothing is in flight.
+/// Bios whose end nobody saw, because a driver below sent them on to another queue. They have landed: nothing is in
+/// flight.
 void BpfWriteTracker::take_in_flight(DirtySet& out) {
   const auto& config = objects_->state().config;
   for (const auto& range : objects_->take_in_flight()) {

@@ -12,11 +12,11 @@ namespace vmigrate {
 
 class TrackerObjects;
 
-/// Tracks one block device of any kind with programs in the kernel (write_tracker.bpf.c). Needs root, Linux 5.15 or newer with type
-/// information (CONFIG_DEBUG_INFO_BTF). Any number may exist at once, also for one device.
+/// Tracks one block device of any kind with programs in the kernel (write_tracker.bpf.c). Needs root, Linux 5.15 or
+/// newer with type information (CONFIG_DEBUG_INFO_BTF). Any number may exist at once, also for one device.
 ///
-/// If bpffs is there or can be mounted, the kernel's objects are pinned in it while this object lives, so that tracking goes
-/// on if the process dies; adopt() takes them over. Without bpffs tracking works and ends with the process.
+/// If bpffs is there or can be mounted, the kernel's objects are pinned in it while this object lives, so that tracking
+/// goes on if the process dies; adopt() takes them over. Without bpffs tracking works and ends with the process.
 class BpfWriteTracker final : public WriteTracker {
  public:
   enum class MarkAt { completion, issue };
@@ -29,9 +29,9 @@ class BpfWriteTracker final : public WriteTracker {
   /// Error(Errc::tracker_unavailable) with the reason when the kernel or the device rules it out.
   BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device);
   BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device, const Options& options);
-  /// Takes over what a process that died has left: its next drain returns at least every block written since that process
-  /// last called forget_drained(). Throws Error(Errc::tracking_lost) when nothing is left, it is in use, or it is not
-  /// about the medium that the device carries now.
+  /// Takes over what a process that died has left: its next drain returns at least every block written since that
+  /// process last called forget_drained(). Throws Error(Errc::tracking_lost) when nothing is left, it is in use, or it
+  /// is not about the medium that the device carries now.
   static std::unique_ptr<BpfWriteTracker> adopt(asio::thread_pool& pool, const std::filesystem::path& device);
   static std::unique_ptr<BpfWriteTracker> adopt(asio::thread_pool& pool, const std::filesystem::path& device,
                                                 const Options& options);
@@ -42,7 +42,8 @@ class BpfWriteTracker final : public WriteTracker {
   Task<> drain_into(DirtySet& out) override;
   Task<> drain_rest_into(DirtySet& out, const QuietVolume& quiet) override;
 
-  /// Everything drained so far is safe on the destination: adopt() need not return it again. Call it only between drains.
+  /// Everything drained so far is safe on the destination: adopt() need not return it again. Call it only between
+  /// drains.
   void forget_drained();
   /// Whether tracking would survive this process.
   bool is_pinned() const;

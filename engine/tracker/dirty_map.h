@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the kernel's half (write_tracker.bpf.c) and ours (bpf_write_tracker.cc) share: the layout of the maps. Compiled by
- * both compilers; docs/dirty-tracking.md says what each field is for. */
+/* What the kernel's half (write_tracker.bpf.c) and ours (bpf_write_tracker.cc) share: the layout of the maps. Compiled
+ * by both compilers; docs/dirty-tracking.md says what each field is for. */
 #pragma once
 
 #include <linux/types.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The few fields of kernel structures that the programs read. Only names matter: libbpf looks each field up in the running
- * kernel's type information (CO-RE) and patches its offset and size in. A "___" suffix is a second form of a structure. */
+/* The few fields of kernel structures that the programs read. Only names matter: libbpf looks each field up in the
+ * running kernel's type information (CO-RE) and patches its offset and size in. A "___" suffix is a second form of a
+ * structure. */
 #pragma once
 
 #include <linux/types.h>

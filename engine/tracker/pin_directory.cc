@@ -76,7 +76,8 @@ void remove_leftovers(const fs::path& parent, const TrackedDevice& device) {
 std::optional<PinDirectory> PinDirectory::create(const fs::path& bpffs, const TrackedDevice& device) {
   const fs::path path = path_for(bpffs, device);
   if (!mount_bpffs(bpffs)) {
-    log(LogLevel::warn, "event=pin path=" + bpffs.string() + " failure=\"no bpffs: tracking will end with this process\"");
+    log(LogLevel::warn,
+        "event=pin path=" + bpffs.string() + " failure=\"no bpffs: tracking will end with this process\"");
     return std::nullopt;
   }
   ::mkdir(path.parent_path().c_str(), 0700);
@@ -91,7 +92,8 @@ PinDirectory PinDirectory::take_over(const fs::path& bpffs, const TrackedDevice&
   const fs::path path = path_for(bpffs, device);
   auto lock = lock_directory(path);
   if (!lock.is_open())
-    throw Error(Errc::tracking_lost, "no abandoned write tracker for " + device.node().string() + " in " + path.string());
+    throw Error(Errc::tracking_lost,
+                "no abandoned write tracker for " + device.node().string() + " in " + path.string());
   return PinDirectory(path, std::move(lock));
 }
 

@@ -12,12 +12,12 @@
 
 namespace vmigrate {
 
-/// <bpffs>/vmigrate/<boot>-<diskseq>-<major>-<minor>-<start>/. Its owner holds a lock on it: without lock the owner is dead.
-/// Destruction unpins everything and removes the directory.
+/// <bpffs>/vmigrate/<boot>-<diskseq>-<major>-<minor>-<start>/. Its owner holds a lock on it: without lock the owner is
+/// dead. Destruction unpins everything and removes the directory.
 class PinDirectory {
  public:
-  /// A new directory for `device`, after removing what dead owners left for the same place on the same disk. Nothing, with a
-  /// warning in the log, when bpffs can neither be found nor mounted, and when another tracker owns the name.
+  /// A new directory for `device`, after removing what dead owners left for the same place on the same disk. Nothing,
+  /// with a warning in the log, when bpffs can neither be found nor mounted, and when another tracker owns the name.
   static std::optional<PinDirectory> create(const std::filesystem::path& bpffs, const TrackedDevice& device);
   /// The directory that a dead owner left. Throws Error(Errc::tracking_lost) when there is none or its owner lives.
   static PinDirectory take_over(const std::filesystem::path& bpffs, const TrackedDevice& device);

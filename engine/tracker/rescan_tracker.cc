@@ -15,7 +15,8 @@ void add_changed(DirtySet& out, const DigestIndex& digests, Extent extent, std::
   digests.recorded(extent, recorded);
   for (std::uint64_t i = 0; i < extent.count; ++i) {
     const BlockIndex block{extent.first.value + i};
-    if (DigestIndex::digest_of(block, blocks.subspan(i * kBlockBytes, kBlockBytes)) != recorded[i]) out.add(Extent{block, 1});
+    if (DigestIndex::digest_of(block, blocks.subspan(i * kBlockBytes, kBlockBytes)) != recorded[i])
+      out.add(Extent{block, 1});
   }
 }
 

@@ -7,10 +7,10 @@
 
 namespace vmigrate {
 
-/// Calls a block written when its content differs from what `digests` recorded as handed on. Each drain reads every block that
-/// may hold data, so it costs as much as a full copy without the sending; in exchange it trusts nothing but the device.
-/// A block that was written with what it held before counts as not written. Who drains has to record in `digests` what
-/// it copies, as VolumeCopier does, or the same blocks come again.
+/// Calls a block written when its content differs from what `digests` recorded as handed on. Each drain reads every
+/// block that may hold data, so it costs as much as a full copy without the sending; in exchange it trusts nothing but
+/// the device. A block that was written with what it held before counts as not written. Who drains has to record in
+/// `digests` what it copies, as VolumeCopier does, or the same blocks come again.
 class RescanTracker final : public WriteTracker {
  public:
   /// All three must outlive this object.

@@ -96,7 +96,8 @@ std::optional<std::string> second_loop_of(const fs::path& node, const fs::path& 
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator("/sys/block", ignored)) {
     const std::string name = entry.path().filename();
-    if (name.rfind("loop", 0) != 0 || name == own_sysfs.filename() || !fs::exists(entry.path() / "loop", ignored)) continue;
+    if (name.rfind("loop", 0) != 0 || name == own_sysfs.filename() || !fs::exists(entry.path() / "loop", ignored))
+      continue;
     const auto other = loop_info("/dev/" + name);
     const bool same_file = other && other->lo_device == own->lo_device && other->lo_inode == own->lo_inode;
     if (same_file && !(other->lo_flags & LO_FLAGS_READ_ONLY)) return name;
@@ -154,18 +155,21 @@ std::uint64_t TrackedDevice::writes_in_flight() const {
 
 std::optional<std::string> TrackedDevice::reason_not_to_track() const {
   std::error_code ignored;
-  if (number_or(disk_ / "queue" / "dax", 0) != 0) return "it is byte-addressable (DAX): stores to it are not block writes";
+  if (number_or(disk_ / "queue" / "dax", 0) != 0)
+    return "it is byte-addressable (DAX): stores to it are not block writes";
   if (read_line(disk_ / "queue" / "zoned").value_or("none") != "none") return "it is zoned";
   if (is_swap(makedev(major_, minor_))) return "it is swap space";
   const fs::path holders = sysfs_ / "holders";
   if (fs::exists(holders, ignored) && !fs::is_empty(holders, ignored))
-    return "it is part of " + fs::directory_iterator(holders)->path().filename().string() + ", which has to be tracked instead";
+    return "it is part of " + fs::directory_iterator(holders)->path().filename().string() +
+           ", which has to be tracked instead";
   if (fs::read_symlink(disk_ / "device", ignored).filename().string().rfind("nvme-subsys", 0) == 0)
     return "it is an NVMe multipath device";
   if (is_part_of_larger_btrfs(sysfs_.filename())) return "its btrfs file system spans several devices";
   const std::string options = mount_options(name_of_numbers(major_, minor_));
   for (const char* elsewhere : {"logdev=", "rtdev=", "journal_dev=", "journal_path="})
-    if (options.find(elsewhere) != std::string::npos) return "its file system keeps a part on another device (" + options + ")";
+    if (options.find(elsewhere) != std::string::npos)
+      return "its file system keeps a part on another device (" + options + ")";
   if (const auto other = second_loop_of(disk_node(), disk_)) return *other + " writes to the same file";
   return std::nullopt;
 }

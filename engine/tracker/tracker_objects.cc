@@ -106,8 +106,8 @@ MapWindow::~MapWindow() {
   if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
 }
 
-/// The steps of load(), in their order. Pins come last: a process that dies before leaves nothing, or an incomplete set, which
-/// take_over() refuses and removes.
+/// The steps of load(), in their order. Pins come last: a process that dies before leaves nothing, or an incomplete
+/// set, which take_over() refuses and removes.
 class TrackerLoader {
  public:
   TrackerLoader(const TrackedDevice& device, const TrackerObjects::Options& options)
@@ -203,7 +203,8 @@ std::unique_ptr<TrackerObjects> TrackerObjects::load(const TrackedDevice& device
   return TrackerLoader(device, options).load();
 }
 
-std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& device, const std::filesystem::path& bpffs) {
+std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& device,
+                                                          const std::filesystem::path& bpffs) {
   std::unique_ptr<TrackerObjects> objects(new TrackerObjects());
   objects->pins_.emplace(PinDirectory::take_over(bpffs, device));
   try {
@@ -282,7 +283,8 @@ std::map<std::string, std::uint64_t> TrackerObjects::fewest_skips() const {
       bpf_link_info about_link{};
       __u32 bytes = sizeof about_link;
       check_syscall(::bpf_obj_get_info_by_fd(link.get(), &about_link, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
-      const UniqueFd program(check_syscall(::bpf_prog_get_fd_by_id(about_link.prog_id), "bpf_prog_get_fd_by_id", tracepoint));
+      const UniqueFd program(
+          check_syscall(::bpf_prog_get_fd_by_id(about_link.prog_id), "bpf_prog_get_fd_by_id", tracepoint));
       bpf_prog_info about{};
       bytes = sizeof about;
       check_syscall(::bpf_obj_get_info_by_fd(program.get(), &about, &bytes), "bpf_obj_get_info_by_fd", tracepoint);

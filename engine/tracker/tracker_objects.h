@@ -26,7 +26,9 @@ class MapWindow {
   MapWindow(MapWindow&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
   MapWindow& operator=(MapWindow&&) = delete;
   ~MapWindow();
-  std::span<std::uint64_t> words() const { return {reinterpret_cast<std::uint64_t*>(memory_.data()), memory_.size() / 8}; }
+  std::span<std::uint64_t> words() const {
+    return {reinterpret_cast<std::uint64_t*>(memory_.data()), memory_.size() / 8};
+  }
 
  private:
   std::span<std::byte> memory_;

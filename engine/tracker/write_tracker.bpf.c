@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 // The kernel's half of the write tracker: sets a bit for every block of one device that was written.
 //
-//  * A device with request queues is marked when a request completes: the data has landed by then. A mark at submission could be
-//    drained, and the old data read, before the write lands, and nothing would set the bit again.
-//  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they are submitted and again when
-//    they end; their range is remembered in between, because drivers consume, trim or redirect a bio on its way.
-//  * Since 6.1 the kernel skips a program that is interrupted by an event of its own tracepoint. So each program is attached
-//    in several copies: interrupts can block one copy per level, and there are more copies than levels.
+//  * A device with request queues is marked when a request completes: the data has landed by then. A mark at submission
+//    could be drained, and the old data read, before the write lands, and nothing would set the bit again.
+//  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they are submitted and again
+//    when they end; their range is remembered in between, because drivers consume, trim or redirect a bio on its way.
+//  * Since 6.1 the kernel skips a program that is interrupted by an event of its own tracepoint. So each program is
+//    attached in several copies: interrupts can block one copy per level, and there are more copies than levels.
 //
-// Every mark is an atomic operation that returns the old value, which is a full barrier on every architecture: whoever takes the
-// bit afterwards sees the data. docs/dirty-tracking.md argues the whole.
+// Every mark is an atomic operation that returns the old value, which is a full barrier on every architecture: whoever
+// takes the bit afterwards sees the data. docs/dirty-tracking.md argues the whole.
 #include <linux/bpf.h>
 #include <stdbool.h>
 
@@ -26,7 +26,8 @@ char LICENSE[] SEC("license") = "GPL";
 enum { OP_MASK = 0xff, OP_DISCARD = 3, OP_DRV_IN = 34, OP_DRV_OUT = 35 };
 enum { SECTOR_SHIFT = 9, DISCARD_BIOS_MAX = 260 };
 
-/* Sectors marked per call of mark_piece(), which bounds what the verifier has to follow: 512 MiB, 32 elements of 4 KiB blocks. */
+/* Sectors marked per call of mark_piece(), which bounds what the verifier has to follow: 512 MiB, 32 elements of 4 KiB
+ * blocks. */
 #define PIECE_SECTORS (1ULL << 20)
 /* A bio or request is shorter than 4 GiB: 8 pieces, and one for an unaligned end. */
 #define PIECES_MAX 9
@@ -109,9 +110,11 @@ static __always_inline void set_word(__u64 *word)
   KEEP(__sync_lock_test_and_set(word, ~0ULL));
 }
 
-/* The marking functions are global, not static: the verifier checks each once by itself instead of once per path into it. */
+/* The marking functions are global, not static: the verifier checks each once by itself instead of once per path into
+ * it. */
 
-/* Marks words `first_word` to `last_word` of one element; `bits` is the first bit of the first word | last bit of the last << 8. */
+/* Marks words `first_word` to `last_word` of one element; `bits` is the first bit of the first word | last bit of the
+ * last << 8. */
 __noinline int mark_in_element(__u32 element, __u32 first_word, __u32 last_word, __u32 bits)
 {
   struct vm_element *e = bpf_map_lookup_elem(&dirty, &element);
@@ -249,8 +252,8 @@ static __always_inline void mark_discard(struct request *rq, __u32 copy)
   lose(VM_LOST_CHAIN);
 }
 
-/* A failed write may have landed in part, so errors are marked like successes. After a partial completion the kernel has
- * moved __sector on. */
+/* A failed write may have landed in part, so errors are marked like successes. After a partial completion the kernel
+ * has moved __sector on. */
 static __always_inline void mark_request(struct request *rq, __u32 bytes, __u32 copy)
 {
   if (!is_ours(disk_of_request(rq))) return;
@@ -309,8 +312,8 @@ static __always_inline void mark_bio_end(struct bio *bio)
   bpf_map_delete_elem(&in_flight, &key);
 }
 
-/* "?": not loaded unless asked for. bpf_write_tracker.cc picks by name: the programs for the kind of device, and as many
- * copies as the kernel needs. */
+/* "?": not loaded unless asked for. bpf_write_tracker.cc picks by name: the programs for the kind of device, and as
+ * many copies as the kernel needs. */
 #define COPY(n)                                                                                             \
   SEC("?tp_btf/block_rq_complete")                                                                          \
   int BPF_PROG(on_write_complete_##n, struct request *rq, int error, unsigned int bytes)                    \

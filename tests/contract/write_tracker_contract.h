@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What every write tracker promises, as tests. Define `TrackerFixtures`, a std::tuple of fixture types, and include this.
+// What every write tracker promises, as tests. Define `TrackerFixtures`, a std::tuple of fixture types, and include
+// this.
 //
 // A fixture is a tracker armed on a volume of kContractBlocks blocks that holds data in every block, with
 //   WriteTracker& tracker();
@@ -58,7 +59,8 @@ TEMPLATE_LIST_TEST_CASE("a tracker on which nothing was written drains nothing",
   CHECK(drain_rest(fixture).empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("a write that finished before the drain is in it, and its neighbours are not", "[tracker]", TrackerFixtures) {
+TEMPLATE_LIST_TEST_CASE("a write that finished before the drain is in it, and its neighbours are not", "[tracker]",
+                        TrackerFixtures) {
   TestType fixture;
   const std::vector<Extent> extents = {{{0}, 1}, {{62}, 4}, {{1000}, 256}, {{2047}, 2}, {{kContractBlocks - 1}, 1}};
   for (const auto& extent : extents) fixture.write(extent);
@@ -123,7 +125,8 @@ TEMPLATE_LIST_TEST_CASE("a write that finishes during a drain is in it or in the
     while (!is_done) {
       const std::uint64_t finished_before = finished;
       seen.add(drain(fixture));
-      for (BlockIndex block{0}; block.value < finished_before; ++block.value) missing_after_drain += !seen.contains(block);
+      for (BlockIndex block{0}; block.value < finished_before; ++block.value)
+        missing_after_drain += !seen.contains(block);
     }
     writer.join();
     seen.add(drain_rest(fixture));

@@ -50,7 +50,8 @@ UniqueFd attach_loop(const UniqueFd& file, fs::path& node) {
   config.info.lo_flags = LO_FLAGS_PARTSCAN;
   for (int attempt = 0;; ++attempt) {  // somebody else may take the free device first
     if (node.empty())
-      node = "/dev/loop" + std::to_string(check_syscall(::ioctl(control.get(), LOOP_CTL_GET_FREE), "ioctl(LOOP_CTL_GET_FREE)"));
+      node = "/dev/loop" +
+             std::to_string(check_syscall(::ioctl(control.get(), LOOP_CTL_GET_FREE), "ioctl(LOOP_CTL_GET_FREE)"));
     auto fd = open_or_throw(node, O_RDWR);
     if (::ioctl(fd.get(), LOOP_CONFIGURE, &config) == 0) return fd;
     if (errno != EBUSY || attempt == 20) throw Error(errno, "ioctl(LOOP_CONFIGURE)", node.native());
@@ -75,7 +76,9 @@ class HeldVolume final : public QuietVolume {
 class ScratchVolume final : public Volume {
  public:
   ScratchVolume(const ScratchDevice& device, const fs::path& mount_point)
-      : node_(open_or_throw(device.node(), O_RDONLY)), mount_point_(mount_point), is_file_(device.file() != device.node()) {
+      : node_(open_or_throw(device.node(), O_RDONLY)),
+        mount_point_(mount_point),
+        is_file_(device.file() != device.node()) {
     file_ = open_or_throw(device.file(), is_file_ ? O_RDONLY : O_RDONLY | O_DIRECT);
     check_syscall(::ioctl(node_.get(), BLKGETSIZE64, &geometry_.bytes), "ioctl(BLKGETSIZE64)");
   }
@@ -150,7 +153,9 @@ ScratchDirectory::~ScratchDirectory() {
   fs::remove_all(path_, ignored);
 }
 
-LoopDevice::LoopDevice(std::uint64_t bytes, const fs::path& directory) : bytes_(bytes), directory_(directory) { attach(file()); }
+LoopDevice::LoopDevice(std::uint64_t bytes, const fs::path& directory) : bytes_(bytes), directory_(directory) {
+  attach(file());
+}
 
 LoopDevice::~LoopDevice() { detach(); }
 
@@ -210,7 +215,8 @@ ZramDevice::~ZramDevice() {
   log(LogLevel::warn, "event=remove device=" + node_.string() + " failure=busy");
 }
 
-DirectWriter::DirectWriter(const fs::path& node) : fd_(open_or_throw(node, O_RDWR | O_DIRECT)), buffer_(aligned_buffer(kBufferBytes)) {}
+DirectWriter::DirectWriter(const fs::path& node)
+    : fd_(open_or_throw(node, O_RDWR | O_DIRECT)), buffer_(aligned_buffer(kBufferBytes)) {}
 
 DirectWriter::~DirectWriter() { std::free(buffer_); }
 

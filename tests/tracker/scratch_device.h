@@ -43,7 +43,8 @@ class ScratchDevice {
 
 class LoopDevice final : public ScratchDevice {
  public:
-  explicit LoopDevice(std::uint64_t bytes, const std::filesystem::path& directory = std::filesystem::temp_directory_path());
+  explicit LoopDevice(std::uint64_t bytes,
+                      const std::filesystem::path& directory = std::filesystem::temp_directory_path());
   ~LoopDevice() override;
   const std::filesystem::path& node() const override { return node_; }
   std::filesystem::path file() const override { return directory_.path() / "image"; }
@@ -102,7 +103,8 @@ class DirectWriter {
   unsigned seed_ = 1;
 };
 
-/// A scratch device as volume: holes where the file has holes; quiesce() holds the file system if `mount_point` is not empty.
+/// A scratch device as volume: holes where the file has holes; quiesce() holds the file system if `mount_point` is not
+/// empty.
 std::unique_ptr<Volume> open_scratch_volume(const ScratchDevice& device, const std::filesystem::path& mount_point);
 
 }  // namespace vmigrate

@@ -148,7 +148,8 @@ TEST_CASE("a write of part of a block marks the block", "[tracker][root]") {
   LoopDevice device(kBlocks * kBlockBytes);
   asio::thread_pool pool(1);
   BpfWriteTracker tracker(pool, device.node());
-  std::ofstream(device.node(), std::ios::in | std::ios::out | std::ios::binary).seekp(8 * kBlockBytes + 700) << "x" << std::flush;
+  std::ofstream(device.node(), std::ios::in | std::ios::out | std::ios::binary).seekp(8 * kBlockBytes + 700)
+      << "x" << std::flush;
   DirtySet dirty(kBlocks);
   const auto quiet = run_task(open_scratch_volume(device, {})->quiesce());
   run_task(tracker.drain_rest_into(dirty, *quiet));

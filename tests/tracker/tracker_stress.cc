@@ -3,9 +3,9 @@
 //
 //   tracker_stress [--iterations 50] [--seed 1] [--load-ms 1000] [--mark-at completion|issue] [--directory DIR]
 //
-// Each iteration arms the kernel's tracker, runs rounds of the real VolumeCopier under load, stops the load, quiesces, runs the last
-// round and compares. A tracker that says it lost track and is repaired by copy_differences() has done its duty; it is counted.
-// Exits 1 after a mismatch, 77 where it cannot run.
+// Each iteration arms the kernel's tracker, runs rounds of the real VolumeCopier under load, stops the load, quiesces,
+// runs the last round and compares. A tracker that says it lost track and is repaired by copy_differences() has done
+// its duty; it is counted. Exits 1 after a mismatch, 77 where it cannot run.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -109,15 +109,16 @@ class Load {
     const std::string offset_of_buffered = "--offset=" + (is_raw ? half : "0");
     const auto file = [&](const char* name) { return "--filename=" + (is_raw ? node_ : mount_point_ / name).string(); };
     Command command;
-    command.argv = {"fio", "--minimal", "--thread", "--time_based", "--runtime=" + std::to_string(settings.load_ms) + "ms",
-                    "--randseed=" + std::to_string(seed), "--randrepeat=0", "--norandommap", "--fallocate=none", "--size=" + half,
-                    "--rw=randwrite",
-                    "--name=direct", file("direct"), "--direct=1", "--ioengine=libaio", "--iodepth=16", "--bsrange=4k-128k",
-                    "--name=buffered", file("buffered"), offset_of_buffered, "--bsrange=4k-64k", "--fsync=32"};
-    const std::vector<std::string> mapped = {"--name=mapped", file("buffered"), "--ioengine=mmap", "--bsrange=4k-16k", "--fsync=64"};
-    const std::vector<std::string> trim = {"--name=trim", file(""), "--rw=randtrim", "--bsrange=64k-1m", "--rate_iops=200"};
-    const auto& third = is_raw ? trim : mapped;
-    command.argv.insert(command.argv.end(), third.begin(), third.end());
+    const std::string runtime = "--runtime=" + std::to_string(settings.load_ms) + "ms";
+    command.argv = {"fio", "--minimal", "--thread", "--time_based", runtime, "--randseed=" + std::to_string(seed)};
+    const auto add = [&command](std::initializer_list<std::string> options) {
+      command.argv.insert(command.argv.end(), options);
+    };
+    add({"--randrepeat=0", "--norandommap", "--fallocate=none", "--size=" + half, "--rw=randwrite"});
+    add({"--name=direct", file("direct"), "--direct=1", "--ioengine=libaio", "--iodepth=16", "--bsrange=4k-128k"});
+    add({"--name=buffered", file("buffered"), offset_of_buffered, "--bsrange=4k-64k", "--fsync=32"});
+    if (is_raw) add({"--name=trim", file(""), "--rw=randtrim", "--bsrange=64k-1m", "--rate_iops=200"});
+    else add({"--name=mapped", file("buffered"), "--ioengine=mmap", "--bsrange=4k-16k", "--fsync=64"});
     return command;
   }
 
@@ -229,7 +230,8 @@ Outcome stress_once(const Settings& settings, Kind kind, unsigned seed) {
   Outcome outcome;
 
   std::optional<Load> load(std::in_place, settings, device->node(), mount.point(), geometry.bytes, seed);
-  const auto mark_at = settings.mark_at == "issue" ? BpfWriteTracker::MarkAt::issue : BpfWriteTracker::MarkAt::completion;
+  const auto mark_at =
+      settings.mark_at == "issue" ? BpfWriteTracker::MarkAt::issue : BpfWriteTracker::MarkAt::completion;
   BpfWriteTracker tracker(pool, device->node(), {.mark_at = mark_at});
   VolumeCopier copier({tracker, *volume, *sink, digests, clock, pool});
   while (!load->is_over()) {
@@ -256,11 +258,12 @@ int stress(const Settings& settings) {
     std::printf("iteration %2u %-9s seed %u: %3u rounds, %5.0f MiB copied, %llu blocks differ%s%s\n", n + 1,
                 kKindNames[static_cast<int>(kind)], settings.seed + n, outcome.rounds,
                 static_cast<double>(outcome.copied_bytes) / static_cast<double>(kMiB),
-                static_cast<unsigned long long>(outcome.blocks_differing), outcome.loss.empty() ? "" : ", ", outcome.loss.c_str());
+                static_cast<unsigned long long>(outcome.blocks_differing), outcome.loss.empty() ? "" : ", ",
+                outcome.loss.c_str());
     std::fflush(stdout);
   }
-  std::printf("%u iterations, %u mismatches, %u losses detected and repaired, seed %u\n", settings.iterations, mismatches, losses,
-              settings.seed);
+  std::printf("%u iterations, %u mismatches, %u losses detected and repaired, seed %u\n", settings.iterations,
+              mismatches, losses, settings.seed);
   return mismatches == 0 ? 0 : 1;
 }
 
