@@ -167,20 +167,24 @@ class CriuCheckpointer final : public Checkpointer {
       : pool_(pool), runtime_(runtime), limits_(limits) {}
 
   Task<std::string> check(std::string runtime) override {
-    co_return co_await offload(pool_, [runtime] { return check_both(runtime); });
+    // Here as elsewhere the lambda has a name: g++ 12 destroys the captures of an unnamed one in a co_await twice.
+    const auto work = [runtime] { return check_both(runtime); };
+    co_return co_await offload(pool_, work);
   }
 
   Task<> dump(const FrozenContainer& container, ImageDir& into) override {
     const ContainerInfo info = container.info();
     const fs::path images = into.path();
     const auto timeout = limits_.dump_timeout;
-    co_await offload(pool_, [info, images, timeout] { dump_blocking(info, images, timeout); });
+    const auto work = [info, images, timeout] { dump_blocking(info, images, timeout); };
+    co_await offload(pool_, work);
   }
 
   Task<std::unique_ptr<RestoredContainer>> restore(ContainerInfo container, const ImageDir& from) override {
     check_container_id(container.id);
     co_await refuse_if_known(container);
-    std::set<pid_t> stopped = co_await offload(pool_, [&from] { return stopped_tasks(from); });
+    const auto work = [&from] { return stopped_tasks(from); };
+    std::set<pid_t> stopped = co_await offload(pool_, work);
     const fs::path images = from.path();
     std::exception_ptr failure;
     ContainerInfo restored;
@@ -190,7 +194,8 @@ class CriuCheckpointer final : public Checkpointer {
       failure = std::current_exception();
     }
     if (!failure) co_return std::make_unique<HeldContainer>(runtime_, std::move(restored));
-    co_await offload(pool_, [container, images] { RestoreScope(container, images).remove_everything(); });
+    const auto clean_up = [container, images] { RestoreScope(container, images).remove_everything(); };
+    co_await offload(pool_, clean_up);
     std::rethrow_exception(failure);
   }
 
@@ -205,7 +210,8 @@ class CriuCheckpointer final : public Checkpointer {
       is_known = false;
     }
     if (is_known) throw Error(Errc::already_exists, "this host has a container " + container.id + " already");
-    co_await offload(pool_, [container] { RestoreScope(container).check_empty(); });
+    const auto work = [container] { RestoreScope(container).check_empty(); };
+    co_await offload(pool_, work);
   }
 
   Task<ContainerInfo> restore_held(ContainerInfo container, fs::path images, std::set<pid_t> stopped) {
@@ -219,7 +225,8 @@ class CriuCheckpointer final : public Checkpointer {
     };
     co_await offload(pool_, in_words);
     ContainerInfo restored = co_await runtime_.inspect(container.id);
-    co_await offload(pool_, [restored, stopped] { exchange_stop_for_freeze(restored, stopped); });
+    const auto work = [restored, stopped] { exchange_stop_for_freeze(restored, stopped); };
+    co_await offload(pool_, work);
     restored.status = ContainerStatus::paused;
     co_return restored;
   }

@@ -222,15 +222,18 @@ std::unique_ptr<PreparedNetwork> build(NetworkSpec spec) {
 }  // namespace
 
 Task<> check_network(asio::thread_pool& pool, NetworkSpec spec) {
-  co_await offload(pool, [spec] { check_blocking(spec); });
+  const auto work = [spec] { check_blocking(spec); };
+  co_await offload(pool, work);
 }
 
 Task<std::unique_ptr<PreparedNetwork>> prepare_network(asio::thread_pool& pool, NetworkSpec spec) {
-  co_return co_await offload(pool, [spec] { return build(spec); });
+  const auto work = [spec] { return build(spec); };
+  co_return co_await offload(pool, work);
 }
 
 Task<> remove_network(asio::thread_pool& pool, NetworkSpec spec) {
-  const bool is_gone = co_await offload(pool, [spec] { return remove_blocking(spec); });
+  const auto work = [spec] { return remove_blocking(spec); };
+  const bool is_gone = co_await offload(pool, work);
   if (!is_gone) throw Error(EBUSY, "remove network namespace", spec.namespace_name);
 }
 

@@ -169,7 +169,8 @@ NetworkSpec read_or_explain(const ContainerInfo& container) {
 }  // namespace
 
 Task<NetworkSpec> read_network(asio::thread_pool& pool, ContainerInfo container) {
-  co_return co_await offload(pool, [container] { return read_or_explain(container); });
+  const auto work = [container] { return read_or_explain(container); };
+  co_return co_await offload(pool, work);
 }
 
 }  // namespace vmigrate

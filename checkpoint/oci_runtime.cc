@@ -115,26 +115,31 @@ class OciRuntime final : public ContainerRuntime {
 
   Task<ContainerInfo> inspect(std::string id) override {
     check_container_id(id);
-    co_return co_await offload(pool_, [runtimes = runtimes_, id] { return ask_all(runtimes, id); });
+    const auto work = [runtimes = runtimes_, id] { return ask_all(runtimes, id); };
+    co_return co_await offload(pool_, work);
   }
 
   Task<> pause(const ContainerInfo& container) override {
-    co_await offload(pool_, [container] { cgroup_of(container).freeze(kFreezeTimeout); });
+    const auto work = [container] { cgroup_of(container).freeze(kFreezeTimeout); };
+    co_await offload(pool_, work);
   }
 
   Task<> resume(const ContainerInfo& container) override {
-    co_await offload(pool_, [container] { cgroup_of(container).thaw(); });
+    const auto work = [container] { cgroup_of(container).thaw(); };
+    co_await offload(pool_, work);
   }
 
   Task<bool> is_frozen(const ContainerInfo& container) override {
-    co_return co_await offload(pool_, [container] {
+    const auto work = [container] {
       const auto cgroup = container.init_pid > 1 ? Cgroup::of_container(container.init_pid) : std::nullopt;
       return cgroup && cgroup->is_frozen();
-    });
+    };
+    co_return co_await offload(pool_, work);
   }
 
   Task<> destroy(const ContainerInfo& container) override {
-    co_await offload(pool_, [container] { kill_and_forget(container); });
+    const auto work = [container] { kill_and_forget(container); };
+    co_await offload(pool_, work);
   }
 
  private:
