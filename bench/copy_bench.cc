@@ -69,7 +69,9 @@ struct Measured {
 double cpu_seconds_so_far() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec); };
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -124,8 +126,8 @@ Measured copy(asio::thread_pool& pool, const std::filesystem::path& image, Block
 void print(std::string_view name, const Measured& measured, const Measured& floor) {
   const auto gigabytes = static_cast<double>(measured.bytes) / kBytesPerGigabyte;
   std::printf("sink=%.*s bytes=%llu seconds=%.3f rate=%.2fGB/s cpu=%.2fs/GB floor=%.2fGB/s ratio_to_floor=%.2f\n",
-              static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(measured.bytes), measured.seconds,
-              gigabytes / measured.seconds, measured.cpu_seconds / gigabytes,
+              static_cast<int>(name.size()), name.data(), static_cast<unsigned long long>(measured.bytes),
+              measured.seconds, gigabytes / measured.seconds, measured.cpu_seconds / gigabytes,
               static_cast<double>(floor.bytes) / kBytesPerGigabyte / floor.seconds, measured.seconds / floor.seconds);
 }
 

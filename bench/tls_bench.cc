@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One TLS stream over loopback, memory to memory: our Channel beside plain SSL_write and SSL_read on the same machine in the
-// same run. Only the ratio travels to other machines. Usage: tls_bench [GiB] [repetitions]
+// One TLS stream over loopback, memory to memory: our Channel beside plain SSL_write and SSL_read on the same machine
+// in the same run. Only the ratio travels to other machines. Usage: tls_bench [GiB] [repetitions]
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -36,7 +36,9 @@ struct Figure {
 double cpu_now() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -74,7 +76,8 @@ Task<> receive_all(Listener& listener, std::uint64_t messages) {
   co_await channel->send(done);
 }
 
-void run_channel(const TlsContext& alpha, const TlsContext& beta, const std::vector<std::byte>& data, std::uint64_t messages) {
+void run_channel(const TlsContext& alpha, const TlsContext& beta, const std::vector<std::byte>& data,
+                 std::uint64_t messages) {
   asio::io_context loop(1);
   const auto listener = listen(loop.get_executor(), {"127.0.0.1", 0}, beta);
   const Endpoint to = listener->local_endpoint();
@@ -110,7 +113,8 @@ void plain_receive(SSL_CTX* context, UniqueFd fd, std::size_t message_bytes, std
   if (SSL_accept(tls.get()) != 1) std::abort();
   std::vector<std::byte> into(message_bytes);
   for (std::uint64_t left = messages * message_bytes; left > 0;) {
-    const std::size_t at = static_cast<std::size_t>(left % message_bytes == 0 ? 0 : message_bytes - left % message_bytes);
+    const std::size_t at =
+        static_cast<std::size_t>(left % message_bytes == 0 ? 0 : message_bytes - left % message_bytes);
     const int got = SSL_read(tls.get(), into.data() + at, static_cast<int>(message_bytes - at));
     if (got <= 0) std::abort();
     left -= static_cast<std::uint64_t>(got);
@@ -118,7 +122,8 @@ void plain_receive(SSL_CTX* context, UniqueFd fd, std::size_t message_bytes, std
   SSL_write(tls.get(), "!", 1);
 }
 
-void run_plain(const TlsContext& alpha, const TlsContext& beta, const std::vector<std::byte>& data, std::uint64_t messages) {
+void run_plain(const TlsContext& alpha, const TlsContext& beta, const std::vector<std::byte>& data,
+               std::uint64_t messages) {
   const UniqueFd listening(::socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -160,7 +165,8 @@ int main(int argc, char** argv) {
   std::string pattern = (std::filesystem::temp_directory_path() / "vmigrate-bench-XXXXXX").string();
   const std::filesystem::path directory = ::mkdtemp(pattern.data());
   create_authority(directory / "ca");
-  for (const char* host : {"alpha", "beta"}) issue_certificates(directory / "ca", directory / host, {host, {"IP:127.0.0.1"}});
+  for (const char* host : {"alpha", "beta"})
+    issue_certificates(directory / "ca", directory / host, {host, {"IP:127.0.0.1"}});
   const TlsContext alpha(directory / "alpha");
   const TlsContext beta(directory / "beta");
   std::filesystem::remove_all(directory);

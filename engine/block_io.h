@@ -23,8 +23,9 @@ class BlockSource {
   /// kExtentBlocksMax. What it returns was on the volume at some moment between call and end. Throws Error on a device
   /// error or a short read: a block that cannot be read is never returned as zeroes.
   virtual Task<> read(Extent extent, std::span<std::byte> into) = 0;
-  /// read() for several extents, one after the other in `into`; together at most kExtentBlocksMax blocks. `extents` must stay
-  /// valid too. A source on a device answers them in one trip to its pool: scattered blocks are the usual case.
+  /// read() for several extents, one after the other in `into`; together at most kExtentBlocksMax blocks. `extents`
+  /// must stay valid too. A source on a device answers them in one trip to its pool: scattered blocks are the usual
+  /// case.
   virtual Task<> read_each(std::span<const Extent> extents, std::span<std::byte> into);
   /// The first run of blocks at or after `from` that may hold data, clipped to the volume; nothing when only holes
   /// (which read as zeroes) are left. A source that knows no holes returns everything from `from` on.

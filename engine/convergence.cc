@@ -12,7 +12,8 @@ namespace {
 
 /// Rounds that together moved this much tell the link's bandwidth; one small round tells only its fixed cost.
 constexpr std::uint64_t kBandwidthSampleBytes = std::uint64_t{64} << 20;
-/// The dirty set stopped shrinking when this many rounds in a row left more than 95 % of the least that was left before.
+/// The dirty set stopped shrinking when this many rounds in a row left more than 95 % of the least that was left
+/// before.
 constexpr std::size_t kStalledRounds = 2;
 constexpr double kLeastShrinking = 0.95;
 
@@ -73,7 +74,8 @@ Decision ConvergencePolicy::decide(std::span<const RoundStats> rounds) const {
   if (rounds.back().bytes_left == 0) return {Verdict::freeze_now, "nothing left to copy"};
   if (estimate <= downtime_max) return {Verdict::freeze_now, figures};
   const auto when_stuck = on_stall == OnStall::freeze ? Verdict::freeze_now : Verdict::give_up;
-  if (rounds.size() >= rounds_max) return {when_stuck, "round " + std::to_string(rounds.size()) + " was the last; " + figures};
+  if (rounds.size() >= rounds_max)
+    return {when_stuck, "round " + std::to_string(rounds.size()) + " was the last; " + figures};
   if (is_stalled(rounds)) return {when_stuck, "the dirty set does not shrink any more; " + figures};
   return {Verdict::copy_again, figures};
 }

@@ -9,7 +9,7 @@
 namespace vmigrate {
 namespace {
 
-constexpr std::size_t kExtentsMax = kExtentBlocksMax;  // bounds a batch of nothing but holes
+constexpr std::size_t kExtentsMax = kExtentBlocksMax;            // bounds a batch of nothing but holes
 constexpr Bits128 kDoubt{~std::uint64_t{0}, ~std::uint64_t{0}};  // the digest of no content that will ever be met
 
 }  // namespace
@@ -62,7 +62,9 @@ void CopyBatch::examine_data(Extent extent, std::size_t first_slot, const Digest
     const bool is_changed = now_[slot] != before_[slot];
     zero_blocks_ += is_zeroes;
     data_blocks_ += is_changed && !is_zeroes;
-    const auto kind = !is_changed ? CopyPiece::Kind::unchanged : is_zeroes ? CopyPiece::Kind::zeroes : CopyPiece::Kind::data;
+    const auto kind = !is_changed ? CopyPiece::Kind::unchanged
+                      : is_zeroes ? CopyPiece::Kind::zeroes
+                                  : CopyPiece::Kind::data;
     append({kind, {index, 1}, slot * kBlockBytes});
   }
 }

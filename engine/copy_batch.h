@@ -47,8 +47,8 @@ class CopyBatch {
   }
   /// Records that every piece was handed on. Blocking.
   void record_in(DigestIndex& digests) const;
-  /// Records that nobody knows what the sink holds in these blocks, since handing them on failed half-way: whatever they
-  /// hold next time, they are handed on again. Blocking.
+  /// Records that nobody knows what the sink holds in these blocks, since handing them on failed half-way: whatever
+  /// they hold next time, they are handed on again. Blocking.
   void record_doubt_in(DigestIndex& digests) const;
 
   std::uint64_t data_bytes() const { return data_blocks_ * kBlockBytes; }

@@ -15,8 +15,8 @@
 
 namespace vmigrate {
 
-/// One reader and one writer, with at most kBatches batches of 1 MiB between and in them, in order. The caller of copy() is
-/// the writer; the reader is a coroutine of the same executor that never outlives copy().
+/// One reader and one writer, with at most kBatches batches of 1 MiB between and in them, in order. The caller of
+/// copy() is the writer; the reader is a coroutine of the same executor that never outlives copy().
 class CopyPipeline {
  public:
   static constexpr std::size_t kBatches = 4;
@@ -34,8 +34,9 @@ class CopyPipeline {
 
   CopyPipeline(Parts parts, const asio::any_io_executor& executor);
 
-  /// Hands on those of `blocks` that differ from the digests, once. When reading fails, what was read before is still handed
-  /// on; when the sink fails, at most one more batch is read. Throws the first failure; totals() tells how far it came.
+  /// Hands on those of `blocks` that differ from the digests, once. When reading fails, what was read before is still
+  /// handed on; when the sink fails, at most one more batch is read. Throws the first failure; totals() tells how far
+  /// it came.
   Task<> copy(const DirtySet& blocks);
   const Totals& totals() const { return totals_; }
 

@@ -58,7 +58,8 @@ class HeldFileSystem final : public QuietVolume {
   HeldFileSystem& operator=(const HeldFileSystem&) = delete;
   ~HeldFileSystem() override {
     if (::ioctl(root_.get(), FITHAW, 0) == 0) return;
-    log(LogLevel::error, "event=thaw_failed mount_point=" + place_ + " reason=" + std::generic_category().message(errno));
+    log(LogLevel::error,
+        "event=thaw_failed mount_point=" + place_ + " reason=" + std::generic_category().message(errno));
   }
 
  private:
@@ -151,15 +152,16 @@ std::unique_ptr<Volume> open_volume(asio::thread_pool& pool, const MountedDevice
   const auto geometry = geometry_of(node.get(), device.device.string());
   auto blocks = is_loop_device(number) ? open_backing_file(node.get(), device, geometry)
                                        : open_device_blocks(device.device, geometry);
-  return std::make_unique<DeviceVolume>(
-      pool, DeviceVolume::Files{std::move(node), std::move(root), std::move(blocks)}, device.mount_point.string());
+  return std::make_unique<DeviceVolume>(pool, DeviceVolume::Files{std::move(node), std::move(root), std::move(blocks)},
+                                        device.mount_point.string());
 }
 
 std::unique_ptr<BlockSource> open_source(asio::thread_pool& pool, const std::filesystem::path& path) {
   auto file = open_file(path, O_RDONLY);
   const auto geometry = geometry_of(file.get(), path.string());
   if (!std::filesystem::is_block_file(path))
-    return std::make_unique<FileSource>(pool, RawFile(std::move(file), path.string(), geometry, 0, RawFile::Access::buffered));
+    return std::make_unique<FileSource>(
+        pool, RawFile(std::move(file), path.string(), geometry, 0, RawFile::Access::buffered));
   return std::make_unique<FileSource>(pool, open_device_blocks(path, geometry));
 }
 

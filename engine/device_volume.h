@@ -13,9 +13,9 @@
 
 namespace vmigrate {
 
-/// A volume in use. A loop device is read through its backing file, any other device with O_DIRECT: the page cache of the device
-/// itself does not see what the file system writes. `pool` must outlive it. Throws Error(Errc::rootfs_not_on_device) when
-/// `device` is no longer what is mounted, or no longer backed by that file.
+/// A volume in use. A loop device is read through its backing file, any other device with O_DIRECT: the page cache of
+/// the device itself does not see what the file system writes. `pool` must outlive it. Throws
+/// Error(Errc::rootfs_not_on_device) when `device` is no longer what is mounted, or no longer backed by that file.
 std::unique_ptr<Volume> open_volume(asio::thread_pool& pool, const MountedDevice& device);
 /// A raw file or device that nobody writes, as source.
 std::unique_ptr<BlockSource> open_source(asio::thread_pool& pool, const std::filesystem::path& path);

@@ -88,7 +88,8 @@ void DigestIndex::recorded(Extent extent, std::span<Bits128> into) const {
   for (auto place = place_of(extent.first); !bytes.empty();) {
     const auto got = ::pread(file_.get(), bytes.data(), bytes.size(), place);
     if (got < 0 && errno == EINTR) continue;
-    if (check_syscall(got, "pread", "digest index") == 0) throw Error(Errc::internal, "the digest index became shorter");
+    if (check_syscall(got, "pread", "digest index") == 0)
+      throw Error(Errc::internal, "the digest index became shorter");
     bytes = bytes.subspan(static_cast<std::size_t>(got));
     place += got;
   }
@@ -108,7 +109,8 @@ std::optional<Extent> DigestIndex::next_nonzero(Extent within) const {
     const auto first = std::find_if(digests.begin(), digests.end(), is_nonzero);
     if (first != digests.end()) {
       const auto end = std::find_if_not(first, digests.end(), is_nonzero);
-      return Extent{{at.value + static_cast<std::uint64_t>(first - digests.begin())}, static_cast<std::uint64_t>(end - first)};
+      return Extent{{at.value + static_cast<std::uint64_t>(first - digests.begin())},
+                    static_cast<std::uint64_t>(end - first)};
     }
     at.value += digests.size();
   }

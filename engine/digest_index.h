@@ -15,9 +15,9 @@ namespace vmigrate {
 /// The digest of every block of a volume, in an unlinked temporary file (16 bytes a block, sparse), and their sum.
 ///
 /// A block's digest is XXH3-128 of its 4096 bytes seeded with its index; a block of zeroes counts as 0. The root is the
-/// sum of all block digests modulo 2^128, so that rewriting a block costs one subtraction and one addition, a hole costs
-/// nothing, and two volumes of equal content have equal roots in whatever order they were written. It finds faults, not
-/// forgers: against those stands TLS.
+/// sum of all block digests modulo 2^128, so that rewriting a block costs one subtraction and one addition, a hole
+/// costs nothing, and two volumes of equal content have equal roots in whatever order they were written. It finds
+/// faults, not forgers: against those stands TLS.
 ///
 /// All but root() and digest_of() do blocking file I/O. recorded() and next_nonzero() may run while another thread
 /// records other blocks; recording is for one thread at a time.

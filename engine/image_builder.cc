@@ -79,7 +79,8 @@ void run_builder(std::vector<std::string> argv, const std::string& image, std::s
   if (errors.find("Could not allocate") != std::string::npos || errors.find("No space left") != std::string::npos ||
       errors.find("No free space") != std::string::npos)
     throw Error(Errc::no_space, "the content does not fit into " + image + "; give a larger --size");
-  throw Error(Errc::usage, command.argv[0] + " failed for " + image + ": " + errors.substr(0, errors.find_last_not_of('\n') + 1));
+  throw Error(Errc::usage,
+              command.argv[0] + " failed for " + image + ": " + errors.substr(0, errors.find_last_not_of('\n') + 1));
 }
 
 /// mkfs.ext4 -d copies everything but the owner and mode of the directory itself.
@@ -87,7 +88,8 @@ void copy_root_owner(const std::filesystem::path& directory, const std::string& 
   struct stat root {};
   check_syscall(::stat(directory.c_str(), &root), "stat", directory.string());
   std::ostringstream requests;
-  requests << "sif / uid " << root.st_uid << "\nsif / gid " << root.st_gid << "\nsif / mode 0" << std::oct << root.st_mode << "\n";
+  requests << "sif / uid " << root.st_uid << "\nsif / gid " << root.st_gid << "\nsif / mode 0" << std::oct
+           << root.st_mode << "\n";
   run_builder({"debugfs", "-w", "-f", "/dev/stdin", image}, image, requests.str());
 }
 
@@ -98,8 +100,8 @@ void fill_from_directory(const std::filesystem::path& directory, const std::stri
 
 void fill_from_archive(const std::filesystem::path& archive, const std::string& image) {
   const TemporaryDirectory unpacked(image);
-  run_builder({"tar", "--extract", "--file", archive.string(), "--directory", unpacked.root().string(), "--numeric-owner",
-               "--same-owner", "--same-permissions", "--acls", "--xattrs", "--xattrs-include=*"},
+  run_builder({"tar", "--extract", "--file", archive.string(), "--directory", unpacked.root().string(),
+               "--numeric-owner", "--same-owner", "--same-permissions", "--acls", "--xattrs", "--xattrs-include=*"},
               image);
   fill_from_directory(unpacked.root(), image);
 }

@@ -40,7 +40,8 @@ class RawOutput {
     const auto begin = extent.first.value * kBlockBytes;
     write_at(begin, blocks.first(bytes_of(extent)));
     // Starts the disk now instead of at the flush; failures come back from fdatasync.
-    ::sync_file_range(file_.get(), static_cast<off_t>(begin), static_cast<off_t>(extent.bytes()), SYNC_FILE_RANGE_WRITE);
+    ::sync_file_range(file_.get(), static_cast<off_t>(begin), static_cast<off_t>(extent.bytes()),
+                      SYNC_FILE_RANGE_WRITE);
   }
 
   void write_zeroes(Extent extent) const {
@@ -124,8 +125,8 @@ void check_free_space(const std::filesystem::path& path, std::uint64_t bytes_exp
   check_syscall(::statvfs(directory.c_str(), &room), "statvfs", directory);
   const auto bytes_free = std::uint64_t{room.f_bavail} * room.f_frsize;
   if (bytes_free >= bytes_expected) return;
-  throw Error(Errc::no_space, "no room for " + path.string() + ": " + std::to_string(bytes_expected) + " bytes expected, " +
-                                  std::to_string(bytes_free) + " free in " + directory);
+  throw Error(Errc::no_space, "no room for " + path.string() + ": " + std::to_string(bytes_expected) +
+                                  " bytes expected, " + std::to_string(bytes_free) + " free in " + directory);
 }
 
 UniqueFd create_new(const std::filesystem::path& path) {

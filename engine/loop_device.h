@@ -13,10 +13,10 @@
 namespace vmigrate {
 
 struct LoopStatus {
-  dev_t file_device = 0;           ///< with file_inode: which file it is, whatever its path means today
+  dev_t file_device = 0;  ///< with file_inode: which file it is, whatever its path means today
   ino_t file_inode = 0;
-  std::uint64_t offset = 0;        ///< where in the file the device begins
-  bool is_direct = false;          ///< the driver itself uses O_DIRECT on the file
+  std::uint64_t offset = 0;  ///< where in the file the device begins
+  bool is_direct = false;    ///< the driver itself uses O_DIRECT on the file
 };
 
 bool is_loop_device(dev_t device);
@@ -29,8 +29,8 @@ struct LoopDevice {
   std::filesystem::path path;
   UniqueFd fd;
 };
-/// Attaches `image` to a free loop device, read-write. The kernel detaches it by itself when the last user is gone: `fd` is one,
-/// a mount another. Throws Error(Errc::busy) when no device can be had.
+/// Attaches `image` to a free loop device, read-write. The kernel detaches it by itself when the last user is gone:
+/// `fd` is one, a mount another. Throws Error(Errc::busy) when no device can be had.
 LoopDevice attach_loop(const std::filesystem::path& image);
 /// Detaches `image` if `device` still carries it; nothing happens otherwise. False when it is in use.
 bool detach_loop(const std::filesystem::path& device, const std::filesystem::path& image);

@@ -71,7 +71,8 @@ void unmount_image(const MountedDevice& device) {
     throw Error(Errc::busy, place + " is still in use and was not unmounted");
   if (device.image.empty()) return;
   if (!retry_while_busy([&] { return detach_loop(device.device, device.image); }))
-    throw Error(Errc::busy, device.device.string() + " is still in use and was not detached from " + device.image.string());
+    throw Error(Errc::busy,
+                device.device.string() + " is still in use and was not detached from " + device.image.string());
 }
 
 }  // namespace vmigrate

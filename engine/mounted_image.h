@@ -24,11 +24,11 @@ class MountedImage {
 
  private:
   explicit MountedImage(MountedDevice mounted) : mounted_(std::move(mounted)) {}
-  MountedDevice mounted_;   ///< without mount point once kept or moved from
+  MountedDevice mounted_;  ///< without mount point once kept or moved from
 };
 
-/// Unmounts `mount_point` if that device is what is mounted there, and detaches its loop device. Blocking; retries EBUSY for
-/// 5 s. Idempotent.
+/// Unmounts `mount_point` if that device is what is mounted there, and detaches its loop device. Blocking; retries
+/// EBUSY for 5 s. Idempotent.
 void unmount_image(const MountedDevice& device);
 
 }  // namespace vmigrate

@@ -57,7 +57,8 @@ void RawFile::read(Extent extent, std::span<std::byte> into) const {
 void RawFile::read_aligned(Extent extent, std::span<std::byte> into) const {
   const auto begin = extent.first.value * kBlockBytes;
   const auto wanted = std::min(extent.bytes(), geometry_.bytes - begin);
-  // A direct read takes whole blocks and is cut short by the end of the device; a buffered one must not see past the volume.
+  // A direct read takes whole blocks and is cut short by the end of the device; a buffered one must not see past the
+  // volume.
   const auto asked = access_ == Access::direct ? extent.bytes() : wanted;
   std::uint64_t filled = 0;
   while (filled < wanted) {

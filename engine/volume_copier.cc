@@ -17,7 +17,8 @@ constexpr int kFinalPassesMax = 3;  // each pass waits for writes in flight, so 
 
 }  // namespace
 
-VolumeCopier::VolumeCopier(Parts parts) : parts_(parts), tracker_(&parts.tracker), pending_(parts.from.geometry().block_count()) {
+VolumeCopier::VolumeCopier(Parts parts)
+    : parts_(parts), tracker_(&parts.tracker), pending_(parts.from.geometry().block_count()) {
   MIGRATE_ASSERT(tracker_->geometry() == parts_.from.geometry());
   pending_.add_all();
 }

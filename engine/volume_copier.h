@@ -19,24 +19,25 @@ class VolumeCopier {
     WriteTracker& tracker;  ///< armed before construction, so that round 1 misses nothing
     Volume& from;
     BlockSink& to;
-    DigestIndex& digests;   ///< of what was handed on
+    DigestIndex& digests;  ///< of what was handed on
     Clock& clock;
     asio::thread_pool& pool;  ///< reads, zero scans and digests run here
   };
   explicit VolumeCopier(Parts parts);
 
-  /// Round 1 looks at every block that may hold data; later rounds look at what was written meanwhile. A block is handed on
-  /// when it differs from what `digests` recorded as handed on before, zeroes included: both the sink and `digests` must
-  /// start as zeroes. Ends with sink.flush(), then drains: bytes_left is what the next round starts with. wire_bytes is left
-  /// to the caller. On failure the round may be copied in part; what was not handed on stays dirty, so that another call
-  /// goes on where this one ended. After a failed flush() nobody knows what the sink holds: start again with a new one.
+  /// Round 1 looks at every block that may hold data; later rounds look at what was written meanwhile. A block is
+  /// handed on when it differs from what `digests` recorded as handed on before, zeroes included: both the sink and
+  /// `digests` must start as zeroes. Ends with sink.flush(), then drains: bytes_left is what the next round starts
+  /// with. wire_bytes is left to the caller. On failure the round may be copied in part; what was not handed on stays
+  /// dirty, so that another call goes on where this one ended. After a failed flush() nobody knows what the sink holds:
+  /// start again with a new one.
   Task<RoundStats> copy_round();
-  /// The last round, after which nothing is left. The argument is the proof that this can be true. Online discards may still
-  /// trickle in, so it drains again until nothing comes; Error(Errc::copy_failed) if that does not end.
+  /// The last round, after which nothing is left. The argument is the proof that this can be true. Online discards may
+  /// still trickle in, so it drains again until nothing comes; Error(Errc::copy_failed) if that does not end.
   Task<RoundStats> copy_final_round(const QuietVolume& quiet);
-  /// After Errc::tracking_lost: reads everything and hands on what differs from `digests`. With a quiet volume the result
-  /// is complete; otherwise a fresh tracker must have been armed before (see replace_tracker). Drains nothing, so bytes_left
-  /// is 0 and not measured.
+  /// After Errc::tracking_lost: reads everything and hands on what differs from `digests`. With a quiet volume the
+  /// result is complete; otherwise a fresh tracker must have been armed before (see replace_tracker). Drains nothing,
+  /// so bytes_left is 0 and not measured.
   Task<RoundStats> copy_differences();
   void replace_tracker(WriteTracker& tracker);
 

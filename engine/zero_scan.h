@@ -8,8 +8,9 @@
 
 namespace vmigrate {
 
-/// Most blocks differ from zero in the first bytes, so those are looked at first; for the others a comparison of the bytes
-/// with themselves, shifted by the prefix known to be zero, runs at the speed of memcmp and needs no block of zeroes.
+/// Most blocks differ from zero in the first bytes, so those are looked at first; for the others a comparison of the
+/// bytes with themselves, shifted by the prefix known to be zero, runs at the speed of memcmp and needs no block of
+/// zeroes.
 inline bool is_zero(std::span<const std::byte> bytes) {
   constexpr std::size_t kPrefixBytes = 16;
   static constexpr std::byte kZeroes[kPrefixBytes] = {};

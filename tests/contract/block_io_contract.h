@@ -29,7 +29,8 @@ namespace block_io_contract {
 
 inline std::vector<std::byte> pattern(std::uint64_t blocks, unsigned seed) {
   std::vector<std::byte> bytes(blocks * kBlockBytes);
-  for (std::size_t at = 0; at < bytes.size(); ++at) bytes[at] = static_cast<std::byte>((at * 7 + seed * 13 + (at >> 12)) | 1);
+  for (std::size_t at = 0; at < bytes.size(); ++at)
+    bytes[at] = static_cast<std::byte>((at * 7 + seed * 13 + (at >> 12)) | 1);
   return bytes;
 }
 

@@ -11,7 +11,9 @@ using namespace vmigrate;
 
 namespace {
 
-std::vector<std::byte> block_of(unsigned seed) { return std::vector<std::byte>(kBlockBytes, static_cast<std::byte>(seed)); }
+std::vector<std::byte> block_of(unsigned seed) {
+  return std::vector<std::byte>(kBlockBytes, static_cast<std::byte>(seed));
+}
 
 std::vector<std::byte> blocks_of(std::uint64_t count, unsigned seed) {
   return std::vector<std::byte>(count * kBlockBytes, static_cast<std::byte>(seed));

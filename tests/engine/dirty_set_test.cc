@@ -26,7 +26,8 @@ class Model {
  public:
   explicit Model(std::uint64_t block_count) : block_count_(block_count) {}
   void add(Extent extent) {
-    for (auto block = extent.first.value; block < extent.end().value && block < block_count_; ++block) blocks_.insert(block);
+    for (auto block = extent.first.value; block < extent.end().value && block < block_count_; ++block)
+      blocks_.insert(block);
   }
   void remove(Extent extent) {
     blocks_.erase(blocks_.lower_bound(extent.first.value), blocks_.lower_bound(extent.end().value));

@@ -70,7 +70,8 @@ TEST_CASE("an image is not written through a link", "[engine]") {
 
 TEST_CASE("an image that will not fit is refused before it exists", "[engine]") {
   Place place;
-  CHECK(failure_of([&] { create_image_sink(place.pool, place.image, kGeometry, std::uint64_t{1} << 60); }) == Errc::no_space);
+  CHECK(failure_of([&] { create_image_sink(place.pool, place.image, kGeometry, std::uint64_t{1} << 60); }) ==
+        Errc::no_space);
   CHECK(!std::filesystem::exists(place.image));
 }
 

@@ -340,8 +340,9 @@ TEST_CASE("a cancelled round waits for its reader and loses nothing", "[engine]"
   world.sink.before_write([&](Extent extent) {
     if (extent.first == block(512)) cancel.emit(asio::cancellation_type::terminal);
   });
-  asio::co_spawn(loop, world.copier.copy_round(),
-                 asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr thrown, RoundStats) { failure = thrown; }));
+  asio::co_spawn(
+      loop, world.copier.copy_round(),
+      asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr thrown, RoundStats) { failure = thrown; }));
   loop.run();
   CHECK(failure);
   CHECK(!world.is_copied());

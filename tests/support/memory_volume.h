@@ -36,7 +36,8 @@ class MemoryVolume final : public Volume {
   /// Fills the extent with bytes that depend on `seed` and the place. A partial last block is padded with zeroes.
   void write(Extent extent, unsigned seed) {
     MIGRATE_ASSERT(quiet_holders_ == 0);
-    for (auto at = extent.first.value * kBlockBytes; at < std::min(extent.end().value * kBlockBytes, geometry_.bytes); ++at)
+    for (auto at = extent.first.value * kBlockBytes; at < std::min(extent.end().value * kBlockBytes, geometry_.bytes);
+         ++at)
       content_[at] = static_cast<std::byte>((at * 31 + (at >> 12) * 7 + seed * 131 + 1) & 0xff);
     finish_write(extent, true);
   }
@@ -196,7 +197,8 @@ class MemorySink final : public BlockSink {
   void begin(Extent extent) {
     MIGRATE_ASSERT(extent.end().value <= geometry_.block_count());
     if (before_write_) before_write_(extent);
-    if (operations_until_failure_ > 0 && --operations_until_failure_ == 0) throw Error(failure_, "write", "memory sink");
+    if (operations_until_failure_ > 0 && --operations_until_failure_ == 0)
+      throw Error(failure_, "write", "memory sink");
   }
   static std::uint64_t total(const std::vector<Extent>& extents) {
     std::uint64_t blocks = 0;
