@@ -57,6 +57,7 @@ struct Outcome {
   unsigned rounds = 0;
   std::uint64_t copied_bytes = 0;
   std::uint64_t blocks_differing = 0;
+  std::uint64_t blocks_discarded_late = 0;  ///< after the last round
   std::string loss;  ///< why the tracker gave up; empty if it did not
 };
 
@@ -66,8 +67,10 @@ class Mount {
   Mount(Kind kind, const fs::path& node, const fs::path& directory) {
     if (kind != Kind::ext4_on_loop && kind != Kind::xfs_on_loop) return;
     file_system_ = kind == Kind::ext4_on_loop ? "ext4" : "xfs";
-    const std::string force = kind == Kind::ext4_on_loop ? "-F" : "-f";
-    run_checked({.argv = {"mkfs." + file_system_, "-q", force, node.string()}}, Errc::internal);
+    // Blocks of 4 KiB, so that a late discard (see judge) clears whole blocks: mkfs.ext4 takes 1 KiB for small devices.
+    Command mkfs{.argv = {"mkfs.xfs", "-q", "-f", node.string()}};
+    if (kind == Kind::ext4_on_loop) mkfs.argv = {"mkfs.ext4", "-q", "-F", "-b", "4096", node.string()};
+    run_checked(mkfs, Errc::internal);
     point_ = directory / "mnt";
     fs::create_directory(point_);
     check_syscall(::mount(node.c_str(), point_.c_str(), file_system_.c_str(), 0, "discard"), "mount", point_.native());
@@ -191,19 +194,42 @@ Task<> copy_the_rest(VolumeCopier& copier, const QuietVolume& quiet, Outcome& ou
   if (!outcome.loss.empty()) co_await copier.copy_differences();
 }
 
+bool is_zero(std::span<const std::byte> block) {
+  return std::all_of(block.begin(), block.end(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+struct Difference {
+  BlockIndex block;
+  bool is_zero_on_device;
+};
+
 /// Reads the device itself, by another way than the copier did.
-std::uint64_t count_differing_blocks(const fs::path& node, const fs::path& copy, VolumeGeometry geometry) {
+std::vector<Difference> compare(const fs::path& node, const fs::path& copy, VolumeGeometry geometry) {
   DirectWriter device(node);
   std::ifstream file(copy, std::ios::binary);
   std::vector<std::byte> ours(kMiB), theirs(kMiB);
-  std::uint64_t differing = 0;
+  std::vector<Difference> differences;
   for (BlockIndex at{0}; at.value < geometry.block_count(); at.value += kMiB / kBlockBytes) {
     device.read({at, kMiB / kBlockBytes}, ours);
     file.read(reinterpret_cast<char*>(theirs.data()), kMiB);
-    for (std::size_t offset = 0; offset < kMiB; offset += kBlockBytes)
-      differing += std::memcmp(ours.data() + offset, theirs.data() + offset, kBlockBytes) != 0;
+    for (std::size_t i = 0; i < kMiB / kBlockBytes; ++i) {
+      const auto block = std::span(ours).subspan(i * kBlockBytes, kBlockBytes);
+      if (std::memcmp(block.data(), theirs.data() + i * kBlockBytes, kBlockBytes) == 0) continue;
+      differences.push_back({{at.value + i}, is_zero(block)});
+    }
   }
-  return differing;
+  return differences;
+}
+
+/// ext4 discards freed blocks in the background, even while it is held, and so after the last round. Such a block holds
+/// nothing; it reads as zeroes, and the tracker, asked after the comparison, has seen it. Only that excuses it.
+void judge(Outcome& outcome, const std::vector<Difference>& differences, WriteTracker& tracker) {
+  DirtySet late(tracker.geometry().block_count());
+  if (!differences.empty()) run_task(tracker.drain_into(late));
+  for (const auto& difference : differences) {
+    const bool is_late_discard = difference.is_zero_on_device && late.contains(difference.block);
+    ++(is_late_discard ? outcome.blocks_discarded_late : outcome.blocks_differing);
+  }
 }
 
 std::unique_ptr<ScratchDevice> make_device(Kind kind, const fs::path& directory) {
@@ -244,7 +270,7 @@ Outcome stress_once(const Settings& settings, Kind kind, unsigned seed) {
 
   const auto quiet = run_task(volume->quiesce());
   run_task(copy_the_rest(copier, *quiet, outcome));
-  outcome.blocks_differing = count_differing_blocks(device->node(), copy, geometry);
+  judge(outcome, compare(device->node(), copy, geometry), tracker);
   return outcome;
 }
 
@@ -255,10 +281,11 @@ int stress(const Settings& settings) {
     const auto outcome = stress_once(settings, kind, settings.seed + n);
     mismatches += outcome.blocks_differing != 0;
     losses += !outcome.loss.empty();
-    std::printf("iteration %2u %-9s seed %u: %3u rounds, %5.0f MiB copied, %llu blocks differ%s%s\n", n + 1,
+    std::printf("iteration %2u %-9s seed %u: %3u rounds, %5.0f MiB copied, %llu blocks differ, %llu discarded late%s%s\n", n + 1,
                 kKindNames[static_cast<int>(kind)], settings.seed + n, outcome.rounds,
                 static_cast<double>(outcome.copied_bytes) / static_cast<double>(kMiB),
-                static_cast<unsigned long long>(outcome.blocks_differing), outcome.loss.empty() ? "" : ", ",
+                static_cast<unsigned long long>(outcome.blocks_differing),
+                static_cast<unsigned long long>(outcome.blocks_discarded_late), outcome.loss.empty() ? "" : ", ",
                 outcome.loss.c_str());
     std::fflush(stdout);
   }
