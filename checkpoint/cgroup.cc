@@ -210,6 +210,13 @@ std::vector<pid_t> Cgroup::processes() const {
   return found;
 }
 
+pid_t Cgroup::stopped_process() const {
+  if (version_ != Version::v1) return 0;
+  for (const pid_t pid : processes())
+    if (contents_of("/proc/" + std::to_string(pid) + "/status").find("\nState:\tT") != std::string::npos) return pid;
+  return 0;
+}
+
 void Cgroup::signal_all() const {
   if (version_ == Version::v2 && fs::exists(directory_ / "cgroup.kill")) return write_to(directory_ / "cgroup.kill", "1");
   for (const pid_t pid : processes()) ::kill(pid, SIGKILL);

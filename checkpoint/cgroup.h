@@ -37,6 +37,9 @@ class Cgroup {
   void thaw() const;
   /// Every process, in our PID namespace.
   std::vector<pid_t> processes() const;
+  /// A process that is stopped by a signal, where CRIU could not write it down: it waits for ever to seize one whose cgroup is
+  /// frozen by the v1 freezer. To be asked before the freeze, which hides it. 0 if there is none.
+  pid_t stopped_process() const;
   /// Kills every process; one that is frozen executes no instruction of its own any more. Throws Error(Errc::timed_out) if something
   /// is left after `timeout`.
   void kill(std::chrono::milliseconds timeout) const;

@@ -33,7 +33,8 @@ class ContainerRuntime {
   virtual ~ContainerRuntime() = default;
   /// Throws Error(Errc::unknown_container).
   virtual Task<ContainerInfo> inspect(std::string id) = 0;
-  /// Freezes the cgroup; returns once every task is frozen. Throws Error(Errc::freeze_timed_out) and leaves it running.
+  /// Freezes the cgroup; returns once every task is frozen. Throws Error(Errc::freeze_timed_out) and leaves it running; also
+  /// Errc::unsupported_container if a task is stopped by a signal, which CRIU cannot write down under cgroup v1.
   virtual Task<> pause(const ContainerInfo& container) = 0;
   virtual Task<> resume(const ContainerInfo& container) = 0;
   /// True only when the kernel says every task of the cgroup is frozen.

@@ -20,8 +20,10 @@ struct Remedy {
   std::string_view symptom;
   std::string_view advice;
 };
-constexpr std::array<Remedy, 7> kRemedies = {{
+constexpr std::array<Remedy, 8> kRemedies = {{
     {"io_uring", "a process of the container uses io_uring, which CRIU cannot write down: switch it off in the program"},
+    // The kernel does not let an io_uring be passed to CRIU; nothing else is refused like that.
+    {"Can't retrieve FDs from socket", "probably a process of the container uses io_uring: switch it off in the program"},
     {"ghost-limit", "an open file that was deleted is larger than 64 MiB"},
     {"Can't dump ghost file", "an open file that was deleted is larger than 64 MiB"},
     {"Can't lookup mount", "a file is open from outside the container: start it with its standard streams on /dev/null"},

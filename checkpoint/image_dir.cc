@@ -166,29 +166,38 @@ std::size_t ImageDir::read(const std::string& name, std::uint64_t offset, std::s
   return done;
 }
 
-void ImageDir::grow(const std::string& name, std::uint64_t offset, std::uint64_t count) {
-  if (offset > bytes_max_ || count > bytes_max_ - offset)
-    throw Error(Errc::protocol_violation, "checkpoint file " + name + " would reach beyond the bound on the checkpoint");
+std::uint64_t ImageDir::bytes_written(const std::string& name) const {
   const auto known = written_.find(name);
-  if (known == written_.end() && written_.size() >= kFilesMax)
+  return known == written_.end() ? 0 : known->second;
+}
+
+void ImageDir::check_bounds(const std::string& name, std::uint64_t offset, std::uint64_t length) const {
+  if (offset > bytes_max_ || length > bytes_max_ - offset)
+    throw Error(Errc::protocol_violation, "checkpoint file " + name + " would reach beyond the bound on the checkpoint");
+  if (!written_.contains(name) && written_.size() >= kFilesMax)
     throw Error(Errc::protocol_violation, "the checkpoint has too many files");
-  const std::uint64_t before = known == written_.end() ? 0 : known->second;
-  const std::uint64_t after = std::max(before, offset + count);
-  if (after - before > bytes_max_ - bytes_)
+  const std::uint64_t before = bytes_written(name);
+  if (std::max(before, offset + length) - before > bytes_max_ - bytes_)
     throw Error(Errc::protocol_violation, "the checkpoint is larger than " + std::to_string(bytes_max_) + " bytes");
+}
+
+void ImageDir::count(const std::string& name, std::uint64_t end) {
+  const std::uint64_t before = bytes_written(name);
+  const std::uint64_t after = std::max(before, end);
   written_[name] = after;
   bytes_ += after - before;
 }
 
 void ImageDir::write(const std::string& name, std::uint64_t offset, std::span<const std::byte> bytes) {
   check_name(name);
-  grow(name, offset, bytes.size());
+  check_bounds(name, offset, bytes.size());
   const UniqueFd fd = open_file(directory_.get(), name, O_WRONLY | O_CREAT);
+  count(name, offset + bytes.size());
   std::size_t done = 0;
   while (done < bytes.size()) {
     const auto rest = bytes.subspan(done);
-    const ssize_t count = ::pwrite(fd.get(), rest.data(), rest.size(), static_cast<off_t>(offset + done));
-    done += static_cast<std::size_t>(check_syscall(count, "write", name));
+    const ssize_t written = ::pwrite(fd.get(), rest.data(), rest.size(), static_cast<off_t>(offset + done));
+    done += static_cast<std::size_t>(check_syscall(written, "write", name));
   }
 }
 

@@ -49,8 +49,11 @@ class ImageDir {
 
  private:
   ImageDir(std::filesystem::path path, std::uint64_t bytes_max);
-  /// Counts a write of `count` bytes at `offset`. Throws Error(Errc::protocol_violation) beyond the bounds.
-  void grow(const std::string& name, std::uint64_t offset, std::uint64_t count);
+  std::uint64_t bytes_written(const std::string& name) const;
+  /// Throws Error(Errc::protocol_violation) if a write of `length` bytes at `offset` passes the bounds.
+  void check_bounds(const std::string& name, std::uint64_t offset, std::uint64_t length) const;
+  /// The file reaches to `end` now, at least.
+  void count(const std::string& name, std::uint64_t end);
 
   std::filesystem::path path_;   ///< empty once moved from
   std::uint64_t bytes_max_;

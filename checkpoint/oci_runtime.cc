@@ -92,6 +92,14 @@ Cgroup cgroup_of(const ContainerInfo& container) {
   return *cgroup;
 }
 
+void freeze(const ContainerInfo& container) {
+  const Cgroup cgroup = cgroup_of(container);
+  if (const pid_t stopped = cgroup.stopped_process())
+    throw Error(Errc::unsupported_container, "process " + std::to_string(stopped) + " of container " + container.id +
+                                                 " is stopped, which CRIU cannot write down under cgroup v1: let it go on (SIGCONT)");
+  cgroup.freeze(kFreezeTimeout);
+}
+
 void forget(const ContainerInfo& container) {
   const auto result =
       run_command({.argv = {container.runtime, "delete", "--force", container.id}, .timeout = kCommandTimeout});
@@ -120,7 +128,7 @@ class OciRuntime final : public ContainerRuntime {
   }
 
   Task<> pause(const ContainerInfo& container) override {
-    const auto work = [container] { cgroup_of(container).freeze(kFreezeTimeout); };
+    const auto work = [container] { freeze(container); };
     co_await offload(pool_, work);
   }
 

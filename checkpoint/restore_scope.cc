@@ -63,7 +63,7 @@ void RestoreScope::check_empty() const {
 void RestoreScope::remove_everything() const noexcept {
   attempt(container_.id, "tasks", [this] { remove_tasks(); });
   attempt(container_.id, "records", [this] { remove_records(); });
-  attempt(container_.id, "mounts", [this] { remove_mounts(); });
+  attempt(container_.id, "work", [this] { remove_work(); });
 }
 
 void RestoreScope::remove_tasks() const {
@@ -80,11 +80,16 @@ void RestoreScope::remove_records() const {
   for (const auto& path : possible_paths(container_)) Cgroup::remove(path);
 }
 
-void RestoreScope::remove_mounts() const {
+void RestoreScope::remove_work() const {
+  // crun's, beside config.json, and in the way of its next restore.
+  const fs::path root = container_.bundle / "criu-root";
+  if (fs::exists(root) && unmount_all_at_or_beneath(root)) fs::remove(root);
   if (images_.empty()) return;
   for (const auto& entry : fs::directory_iterator(images_)) {
-    if (!entry.is_directory()) continue;  // images are files; only CRIU makes directories here
-    if (unmount_all_at_or_beneath(entry.path())) fs::remove(entry.path());
+    // A restorer that found its images short fills the space with its log.
+    if (entry.is_regular_file() && entry.path().extension() == ".log") fs::remove(entry.path());
+    // Images are files; only CRIU makes directories here.
+    if (entry.is_directory() && unmount_all_at_or_beneath(entry.path())) fs::remove(entry.path());
   }
 }
 

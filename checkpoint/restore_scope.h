@@ -18,14 +18,14 @@ class RestoreScope {
   explicit RestoreScope(ContainerInfo container, std::filesystem::path images = {});
   /// Throws Error(Errc::already_exists) if tasks are in a cgroup that the restored container would get.
   void check_empty() const;
-  /// Kills every task (thawing only those that are killed), forgets the container, unmounts what CRIU mounted. Logs what fails.
+  /// Kills every task (thawing only those that are killed), forgets the container, unmounts what CRIU mounted and removes its log. Logs what fails.
   void remove_everything() const noexcept;
 
  private:
   std::vector<Cgroup> cgroups() const;
   void remove_tasks() const;
   void remove_records() const;
-  void remove_mounts() const;
+  void remove_work() const;
 
   ContainerInfo container_;
   std::filesystem::path images_;

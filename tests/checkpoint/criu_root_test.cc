@@ -174,11 +174,16 @@ TEST_CASE("a restored container executes nothing until it is told to", "[checkpo
   }
 }
 
-TEST_CASE("a task that was stopped before the dump stays stopped after the restore", "[checkpoint][root]") {
+TEST_CASE("a stopped task is refused before the freeze or stays stopped after the restore", "[checkpoint][root]") {
   World world;
   for (const auto& runtime : kRuntimes) {
     INFO(runtime);
     TestContainer container(world.pool, runtime, "stopped");
+    if (Cgroup::of_container(container.info().init_pid)->stopped_process() != 0) {
+      CHECK_THROWS_AS(freeze(container), Error);
+      CHECK(container.is_ticking());
+      continue;
+    }
     const auto criu = make_criu_checkpointer(world.pool, container.runtime());
     const ImageDir images = dump_and_destroy(world, container, *criu);
     auto restored = run_task(criu->restore(placed(container, runtime), images));
@@ -218,6 +223,7 @@ TEST_CASE("a dump that fails says why and leaves the container frozen", "[checkp
       FAIL("dumped");
     } catch (const Error& error) {
       CHECK(error.code() == Errc::checkpoint_failed);
+      INFO(error.what());
       CHECK(std::string(error.what()).find("io_uring") != std::string::npos);
     }
     CHECK(run_task(container.runtime().is_frozen(frozen->info())));
