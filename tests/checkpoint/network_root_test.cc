@@ -67,7 +67,8 @@ class Listener {
     at.sll_ifindex = static_cast<int>(::if_nametoindex("wire1"));
     check_syscall(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), "bind");
   }
-  /// Frames from the container's MAC address within 50 ms, one letter each: A for ARP, N for IPv6.
+  /// Frames from the container's MAC address within 50 ms, one letter each: A for ARP, N for a neighbour
+  /// advertisement. The kernel's own multicast reports, which come when they like, are left out.
   std::string heard() {
     std::string kinds;
     const auto end = std::chrono::steady_clock::now() + 50ms;
@@ -77,7 +78,9 @@ class Listener {
         std::this_thread::sleep_for(1ms);
         continue;
       }
-      if (frame[6] == 2 && frame[7] == 0x77 && frame[11] == 10) kinds += frame[12] == 0x08 ? 'A' : 'N';
+      if (frame[6] != 2 || frame[7] != 0x77 || frame[11] != 10) continue;
+      if (frame[12] == 0x08) kinds += 'A';
+      if (frame[12] == 0x86 && frame[20] == 58 && frame[54] == 136) kinds += 'N';
     }
     return kinds;
   }
