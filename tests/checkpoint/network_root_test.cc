@@ -151,6 +151,25 @@ TEST_CASE("a held network is silent, and goes on with its neighbours", "[checkpo
   CHECK(listener.heard() == "");
 }
 
+TEST_CASE("the network of a container is read as it was prepared", "[checkpoint][root]") {
+  const BridgeWorld bridge;
+  asio::thread_pool pool(1);
+  TestContainer container(pool, "runc", "ticks", spec());
+  const auto found = run_task(read_network(pool, container.info()));
+  CHECK(found.namespace_name == container.id());
+  REQUIRE(found.interfaces.size() == 1);
+  const auto wanted = spec().interfaces[0];
+  CHECK(found.interfaces[0].name == wanted.name);
+  CHECK(found.interfaces[0].mac == wanted.mac);
+  CHECK(found.interfaces[0].mtu == wanted.mtu);
+  CHECK(found.interfaces[0].addresses == wanted.addresses);
+  CHECK(found.interfaces[0].host_name == wanted.host_name);
+  CHECK(found.interfaces[0].bridge == wanted.bridge);
+  for (const auto& route : found.routes) UNSCOPED_INFO(route);
+  CHECK(found.routes.size() == 3);
+  CHECK(found.neighbours.size() == 2);
+}
+
 TEST_CASE("a kept network stays until it is removed", "[checkpoint][root]") {
   const BridgeWorld bridge;
   asio::thread_pool pool(1);

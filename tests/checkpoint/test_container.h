@@ -19,11 +19,12 @@ namespace vmigrate {
 
 class TestContainer {
  public:
-  TestContainer(asio::thread_pool& pool, std::string runtime, const std::string& mode = "ticks")
+  TestContainer(asio::thread_pool& pool, std::string runtime, const std::string& mode = "ticks", NetworkSpec network = {})
       : runtime_name_(std::move(runtime)), runtime_(make_oci_runtime(pool, runtime_name_)) {
     static int count = 0;
     id_ = "vmtest-" + std::to_string(::getpid()) + "-" + std::to_string(++count);
-    network_ = run_task(prepare_network(pool, {.namespace_name = id_, .interfaces = {}, .routes = {}, .neighbours = {}}));
+    network.namespace_name = id_;
+    network_ = run_task(prepare_network(pool, std::move(network)));
     fill(mode);
     run_checked({.argv = {runtime_name_, "run", "--detach", "--bundle", bundle(), id_}, .discards_output = true},
                 Errc::internal);
