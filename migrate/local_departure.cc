@@ -73,7 +73,8 @@ class LocalDeparture final : public Departure {
 };
 
 Task<std::uint64_t> LocalDeparture::trim() {
-  co_return co_await offload(host_.pool, [device = found_.device] { return vmigrate::trim(device); });
+  const auto work = [this] { return vmigrate::trim(found_.device); };
+  co_return co_await offload(host_.pool, work);
 }
 
 ArmedTracker LocalDeparture::arm_tracker() {
@@ -110,10 +111,11 @@ Task<std::string> LocalDeparture::release(MigrationId id) {
   volume_.reset();
   co_await remove_network(host_.pool, found_.offer.network);
   const std::string suffix = ".migrated-" + to_hex(id);
-  co_return co_await offload(host_.pool, [this, suffix] {
+  const auto work = [this, &suffix] {
     unmount_image(found_.device);
     return keep_image_as(suffix);
-  });
+  };
+  co_return co_await offload(host_.pool, work);
 }
 
 /// Renames image and bundle, so that nothing starts them by accident. Returns the image's new name.

@@ -42,7 +42,8 @@ Task<json> reported(Steps steps, Request request, std::string source, std::strin
 
 Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string agent) {
   if (agent.empty()) throw Error(Errc::connect_failed, "the destination has no agent to ask; run the migration's command there again");
-  Conversation conversation = co_await dial(host, parse_endpoint(agent));
+  const Endpoint endpoint = parse_endpoint(agent);
+  Conversation conversation = co_await dial(host, endpoint);
   co_return std::move(conversation.channel);
 }
 
@@ -89,7 +90,8 @@ json report_of(const ArrivalOutcome& outcome, const Request& request, const Sess
 }
 
 Task<json> pull_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
-  const Conversation conversation = co_await dial(host, parse_endpoint(request.peer));
+  const Endpoint endpoint = parse_endpoint(request.peer);
+  const Conversation conversation = co_await dial(host, endpoint);
   ForwardingChannel channel(*conversation.channel, progress);
   Request for_source = request;
   for_source.peer = host.agent_address;
