@@ -2,10 +2,13 @@
 #include "engine/tracker/bpf_write_tracker.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <chrono>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -21,7 +24,7 @@ using namespace std::chrono_literals;
 using SteadyTime = std::chrono::steady_clock;
 
 constexpr auto kInFlightTimeout = 10s;  // a healthy device answers; longer than any loop or virtio hiccup seen
-constexpr auto kBaselineTimeout = 50ms; // longer than a completion takes from its tracepoint to the statistics
+constexpr auto kBaselineTimeout = 50ms;  // most devices have a still moment by then
 constexpr auto kQuietArmTimeout = 5s;
 
 std::atomic_ref<std::uint64_t> atomic(std::uint64_t& word) { return std::atomic_ref<std::uint64_t>(word); }
@@ -51,27 +54,35 @@ void wait_for_unknown_bios(const TrackedDevice& device) {
   }
 }
 
+struct Sample {
+  std::array<std::uint64_t, VM_COPIES_MAX> counted;
+  std::optional<std::uint64_t> written;
+};
+
+/// Our count, then 2 ms later the statistics: longer than a completion takes from its tracepoint to the statistics.
+Sample take_sample(const TrackedDevice& device, const vm_state& state) {
+  Sample sample;
+  for (int copy = 0; copy < VM_COPIES_MAX; ++copy) sample.counted[copy] = load(state.copies[copy].sectors);
+  std::this_thread::sleep_for(2ms);
+  sample.written = device.sectors_written();
+  return sample;
+}
+
 /// Notes where the kernel's statistics stand. Best at a moment at which nothing is written: then statistics and our
-/// count start equal. On a busy device our count keeps what it has had since attaching, a little more than the
-/// statistics: that can hide a loss of that size, and never raises a false alarm.
+/// count start equal. On a device that is never still, our count starts a little earlier than the statistics. That can
+/// hide a loss of the size of what was written in between, and never raises a false alarm.
 void take_baseline(const TrackedDevice& device, vm_state& state) {
   const auto deadline = SteadyTime::now() + kBaselineTimeout;
-  while (SteadyTime::now() < deadline) {
-    std::uint64_t counted[VM_COPIES_MAX];
-    for (int copy = 0; copy < VM_COPIES_MAX; ++copy) counted[copy] = load(state.copies[copy].sectors);
-    const auto written = device.sectors_written();
-    if (!written) return;
-    std::this_thread::sleep_for(2ms);
-    bool is_still = device.writes_in_flight() == 0 && device.sectors_written() == written;
-    for (int copy = 0; copy < VM_COPIES_MAX; ++copy)
-      is_still = is_still && counted[copy] == load(state.copies[copy].sectors);
-    if (!is_still) continue;
-    for (int copy = 0; copy < VM_COPIES_MAX; ++copy) state.copies[copy].baseline = counted[copy];
-    state.baseline_sectors = *written;
-    state.baseline_is_known = 1;
-    return;
+  auto sample = take_sample(device, state);
+  for (bool is_still = false; !is_still && SteadyTime::now() < deadline;) {
+    const auto before = std::exchange(sample, take_sample(device, state));
+    is_still = before.counted == sample.counted && before.written == sample.written && device.writes_in_flight() == 0;
+    // The statistics know a bio only when it ends, long after we counted it: on a busy device, count from the start.
+    if (!is_still && device.is_bio_based()) sample.counted.fill(0);
   }
-  state.baseline_sectors = device.sectors_written().value_or(0);
+  if (!sample.written) return;
+  for (int copy = 0; copy < VM_COPIES_MAX; ++copy) state.copies[copy].baseline = sample.counted[copy];
+  state.baseline_sectors = *sample.written;
   state.baseline_is_known = 1;
 }
 

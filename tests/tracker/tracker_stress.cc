@@ -255,11 +255,12 @@ Outcome stress_once(const Settings& settings, Kind kind, unsigned seed) {
   SteadyClock clock;
   Outcome outcome;
 
-  std::optional<Load> load(std::in_place, settings, device->node(), mount.point(), geometry.bytes, seed);
   const auto mark_at =
       settings.mark_at == "issue" ? BpfWriteTracker::MarkAt::issue : BpfWriteTracker::MarkAt::completion;
   BpfWriteTracker tracker(pool, device->node(), {.mark_at = mark_at});
   VolumeCopier copier({tracker, *volume, *sink, digests, clock, pool});
+  // Only now: a tracker armed on a still device notices every sector that the kernel counts and it did not see.
+  std::optional<Load> load(std::in_place, settings, device->node(), mount.point(), geometry.bytes, seed);
   while (!load->is_over()) {
     if (outcome.loss.empty()) outcome.loss = run_task(copy_one_round(copier, outcome));
     else std::this_thread::sleep_for(10ms);
