@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -29,7 +30,9 @@ Task<std::invoke_result_t<Work&>> call(std::shared_ptr<Work> work) {
 template <typename Work>
 Task<std::invoke_result_t<Work&>> call_on_pool(asio::thread_pool& pool, std::shared_ptr<Work> work) {
   auto called = call(std::move(work));
-  auto spawned = asio::co_spawn(pool, std::move(called), asio::use_awaitable);
+  // No cancellation slot: Asio 1.81 would post a pointer to it onto the pool, where it may be gone by then.
+  auto spawned = asio::co_spawn(pool, std::move(called),
+                                asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
   co_return co_await std::move(spawned);
 }
 

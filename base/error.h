@@ -11,11 +11,14 @@ namespace vmigrate {
 /// Failures this program gives a name to. Failures of the kernel keep their errno (std::generic_category).
 /// The numbers are the ones sent in Refuse and Abort messages and never change their meaning; zero is never valid.
 enum class Errc {
-  usage = 1,                ///< the request itself makes no sense (bad name, SRC equal to DST)
+  usage = 1,                ///< the request itself makes no sense
+  invalid_name,             ///< not a name that a container can have
+  same_host,                ///< SRC equal to DST
   protocol_violation,       ///< the peer sent bytes that docs/protocol.md forbids
   version_mismatch,         ///< no protocol version in common
   connect_failed,           ///< nobody answers at the address
-  tls_failed,               ///< no, expired, self-signed or foreign certificate, or a peer that is not TLS 1.3
+  not_tls,                  ///< what answers does not speak TLS 1.3: an older TLS, plain text, garbage
+  tls_failed,               ///< no, expired, self-signed or foreign certificate
   connection_lost,          ///< the conversation ended before its end
   timed_out,                ///< a deadline passed
   cancelled,                ///< the operator asked for it
@@ -25,6 +28,7 @@ enum class Errc {
   unsupported_container,    ///< something in it cannot be moved (bind mounts, hooks, host namespaces)
   already_exists,           ///< the destination has that container or image
   no_space,                 ///< the destination has not enough room
+  disk_full,                ///< the destination ran out of room during the copy
   incompatible_host,        ///< architecture, CPU features, kernel or CRIU differ too much
   criu_missing,             ///< CRIU or the container runtime is missing or fails its own check
   busy,                     ///< another migration holds the container

@@ -13,11 +13,11 @@ constexpr std::string_view kIdCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 void check_container_id(const std::string& id) {
   // The id itself is not repeated in the sentence: it may hold anything.
   if (id.empty() || id.size() > kIdBytesMax)
-    throw Error(Errc::usage, "a container id has 1 to 255 characters, this one " + std::to_string(id.size()));
+    throw Error(Errc::invalid_name, "a container id has 1 to 255 characters, this one " + std::to_string(id.size()));
   if (id.find_first_not_of(kIdCharacters) != std::string::npos)
-    throw Error(Errc::usage, "a container id consists of letters, digits, '_', '+', '.' and '-'");
+    throw Error(Errc::invalid_name, "a container id consists of letters, digits, '_', '+', '.' and '-'");
   if (id.front() == '-' || id.front() == '.' || id.find("..") != std::string::npos)
-    throw Error(Errc::usage, "a container id neither begins with '-' or '.' nor contains \"..\": " + id);
+    throw Error(Errc::invalid_name, "a container id neither begins with '-' or '.' nor contains \"..\": " + id);
 }
 
 }  // namespace vmigrate

@@ -23,7 +23,7 @@ struct ContainerInfo {
   std::filesystem::path rootfs;    ///< absolute, symlinks resolved
 };
 
-/// Throws Error(Errc::usage) unless `id` is what every runtime accepts: 1 to 255 of [A-Za-z0-9_+.-], not starting with '-' or
+/// Throws Error(Errc::invalid_name) unless `id` is what every runtime accepts: 1 to 255 of [A-Za-z0-9_+.-], not starting with '-' or
 /// '.', no slash, no "..". Checked before the id goes anywhere near a path or a command line.
 void check_container_id(const std::string& id);
 

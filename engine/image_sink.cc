@@ -23,7 +23,7 @@ namespace {
 constexpr std::uint64_t kSectorBytes = 512;
 
 [[noreturn]] void throw_no_space(const std::string& path) {
-  throw Error(Errc::no_space, "writing " + path + ": no space left on the file system it is on");
+  throw Error(Errc::disk_full, "writing " + path + ": no space left on the file system it is on");
 }
 
 /// Blocking writes to one file or device.

@@ -134,14 +134,14 @@ Task<> DestinationSession::end_round(const RoundEnd& end) {
   co_await writer_->settle();
   co_await arrival_->sink().flush();
   Bits128 root = arrival_->digests().root();
-  if (end.is_final == static_cast<std::uint8_t>(RoundKind::final_and_verify)) root = co_await arrival_->digest_again();
+  if (end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify)) root = co_await arrival_->digest_again();
   if (root != end.root)
     throw Error(Errc::digest_mismatch, "the copy has digest " + to_hex(root) + " where the source has " + to_hex(end.root));
   parts_.progress.report({{"event", "received_round"}, {"round", end.round}});
   const Message ack = RoundAck{end.round, root};
   co_await parts_.channel.send(ack);
-  if (end.is_final != static_cast<std::uint8_t>(RoundKind::live)) has_final_round_ = !outcome_.offer.options.verifies ||
-      end.is_final == static_cast<std::uint8_t>(RoundKind::final_and_verify);
+  if (end.kind != static_cast<std::uint8_t>(RoundKind::live)) has_final_round_ = !outcome_.offer.options.verifies ||
+      end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify);
 }
 
 // --- the hand-over ------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ void check_errand(const Errand& errand) {
   if (!is_here(errand.source)) parse_endpoint(errand.source);
   if (!is_here(errand.destination)) parse_endpoint(errand.destination);
   if (errand.source == errand.destination || (is_here(errand.source) && is_here(errand.destination)))
-    throw Error(Errc::usage, "source and destination are both " + errand.source + "; name two different hosts");
+    throw Error(Errc::same_host, "source and destination are both " + errand.source + "; name two different hosts");
   if (errand.is_pull && is_here(errand.source))
     throw Error(Errc::usage, "--pull has the destination dial the source, but " + errand.source +
                                  " here has no agent of its own to dial; leave --pull out");

@@ -133,7 +133,7 @@ Task<Conversation> dial(const SessionHost& host, Endpoint endpoint) {
   conversation.channel = co_await connect(endpoint, host.tls);
   conversation.peer = co_await exchange_hello(host, *conversation.channel);
   if (conversation.peer.host_id == host.local.state.host_id())
-    throw Error(Errc::usage, to_string(endpoint) + " is this very host (" + host.name + "): source and destination must differ");
+    throw Error(Errc::same_host, to_string(endpoint) + " is this very host (" + host.name + "): source and destination must differ");
   co_return conversation;
 }
 

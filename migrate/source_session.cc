@@ -57,7 +57,6 @@ Task<MigrationReport> SourceSession::run() {
   parts_.cancellation.on_request({});
   report_.total = parts_.clock.now() - started_;
   report_.wire_bytes = parts_.channel.bytes_sent();
-  parts_.progress.report(to_json(report_));
   co_return report_;
 }
 

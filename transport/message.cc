@@ -99,7 +99,7 @@ void check(const BlockData& m, Errc blame) {
 }
 
 void check(const BlockZeroes& m, Errc blame) { check_extent(m.first_block, m.block_count, blame); }
-void check(const RoundEnd& m, Errc blame) { require(m.is_final <= 1, blame, "is_final of a RoundEnd is not 0 or 1"); }
+void check(const RoundEnd& m, Errc blame) { require(m.kind <= 2, blame, "the kind of a RoundEnd is not 0, 1 or 2"); }
 
 void check(const LinkProbe& m, Errc blame) {
   require(m.bytes.size() <= kDataBytesMax, blame, "a LinkProbe is longer than 1 MiB");
@@ -234,13 +234,13 @@ void get(ByteReader& in, BlockZeroes& m) {
 
 Bulk put(ByteWriter& out, const RoundEnd& m) {
   out.u32(m.round);
-  out.u8(m.is_final);
+  out.u8(m.kind);
   out.bits128(m.root);
   return {};
 }
 void get(ByteReader& in, RoundEnd& m) {
   m.round = in.u32();
-  m.is_final = in.u8();
+  m.kind = in.u8();
   m.root = in.bits128();
 }
 

@@ -61,8 +61,9 @@ struct Abort { MigrationId id; std::uint32_t code = 0; std::string reason; };
 struct BlockData { std::uint64_t first_block = 0; std::uint32_t block_count = 0; std::span<const std::byte> bytes; };
 /// These blocks read as zeroes.
 struct BlockZeroes { std::uint64_t first_block = 0; std::uint64_t block_count = 0; };
-/// Every block of this round was sent; `root` digests the whole volume as sent so far.
-struct RoundEnd { std::uint32_t round = 0; std::uint8_t is_final = 0; Bits128 root; };
+/// Every block of this round was sent; `root` digests the whole volume as sent so far. `kind` 0: the container runs on;
+/// 1: it stands still, this was the last round; 2: as 1, and the destination reads its whole volume again for its answer.
+struct RoundEnd { std::uint32_t round = 0; std::uint8_t kind = 0; Bits128 root; };
 /// The round is on stable storage, and its digest is `root`.
 struct RoundAck { std::uint32_t round = 0; Bits128 root; };
 /// Dry run only: filler to measure the link with; never stored.

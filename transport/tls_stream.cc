@@ -254,7 +254,9 @@ void TlsStream::throw_handshake_failed(int ssl_error) {
   if (bio_.has_seen_end() || ssl_error == SSL_ERROR_ZERO_RETURN)
     throw Error(Errc::connection_lost, peer_ + " closed the connection during the TLS handshake: it is no vmigrate "
                                                "agent, or has too many unfinished handshakes");
-  throw Error(Errc::tls_failed, "no TLS connection with " + peer_ + ": " + describe_handshake_error(queued));
+  const bool lacks_certificate = ERR_GET_REASON(queued) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
+  throw Error(lacks_certificate ? Errc::tls_failed : Errc::not_tls,
+              "no TLS connection with " + peer_ + ": " + describe_handshake_error(queued));
 }
 
 void TlsStream::close() noexcept {

@@ -222,7 +222,7 @@ TEST_CASE("a full file system is reported as no space, with the path", "[engine]
     fill();
     FAIL("it fitted");
   } catch (const Error& failure) {
-    CHECK(failure.code_or(Errc::internal) == Errc::no_space);
+    CHECK(failure.code_or(Errc::internal) == Errc::disk_full);
     CHECK(std::string(failure.what()).find(path.string()) != std::string::npos);
   }
 }

@@ -47,7 +47,7 @@ class MessageText {
     line("first_block", m.first_block), line("block_count", m.block_count), line("bytes", m.bytes);
   }
   void add(const BlockZeroes& m) { line("first_block", m.first_block), line("block_count", m.block_count); }
-  void add(const RoundEnd& m) { line("round", m.round), line("is_final", m.is_final), line("root", m.root); }
+  void add(const RoundEnd& m) { line("round", m.round), line("kind", m.kind), line("root", m.root); }
   void add(const RoundAck& m) { line("round", m.round), line("root", m.root); }
   void add(const LinkProbe& m) { line("bytes", m.bytes); }
   void add(const LinkProbeEnd&) {}
