@@ -3,8 +3,8 @@
 //
 //  * A device with request queues is marked when a request completes: the data has landed by then. A mark at submission
 //    could be drained, and the old data read, before the write lands, and nothing would set the bit again.
-//  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they are submitted and again
-//    when they end; their range is remembered in between, because drivers consume, trim or redirect a bio on its way.
+//  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they are submitted and
+//    again when they end; their range is remembered in between, because drivers consume, trim or redirect a bio.
 //  * Since 6.1 the kernel skips a program that is interrupted by an event of its own tracepoint. So each program is
 //    attached in several copies: interrupts can block one copy per level, and there are more copies than levels.
 //

@@ -282,7 +282,8 @@ int stress(const Settings& settings) {
     const auto outcome = stress_once(settings, kind, settings.seed + n);
     mismatches += outcome.blocks_differing != 0;
     losses += !outcome.loss.empty();
-    std::printf("iteration %2u %-9s seed %u: %3u rounds, %5.0f MiB copied, %llu blocks differ, %llu discarded late%s%s\n",
+    std::printf("iteration %2u %-9s seed %u: %3u rounds, %5.0f MiB copied, %llu blocks differ, "
+                "%llu discarded late%s%s\n",
                 n + 1, kKindNames[static_cast<int>(kind)], settings.seed + n, outcome.rounds,
                 static_cast<double>(outcome.copied_bytes) / static_cast<double>(kMiB),
                 static_cast<unsigned long long>(outcome.blocks_differing),
