@@ -42,8 +42,8 @@ Task<std::invoke_result_t<Work&>> call_on_pool(asio::thread_pool& pool, std::sha
 /// Whatever `work` refers to must live until then. Cancelling the caller does not interrupt `work`.
 ///
 /// Give a closure that captures more than references and numbers a name first: GCC 12 moves temporaries of a co_await
-/// expression into the coroutine's frame byte by byte, and a captured short string then points into its old self. For the
-/// same reason no coroutine here takes a class temporary by value within a co_await expression.
+/// expression into the coroutine's frame byte by byte, and a captured short string then points into its old self. For
+/// the same reason no coroutine here takes a class temporary by value within a co_await expression.
 template <typename Work>
 Task<std::invoke_result_t<std::decay_t<Work>&>> offload(asio::thread_pool& pool, Work&& work) {
   return detail::call_on_pool(pool, std::make_shared<std::decay_t<Work>>(std::forward<Work>(work)));

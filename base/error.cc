@@ -7,13 +7,38 @@
 namespace vmigrate {
 namespace {
 
-constexpr std::array<std::string_view, 32> kNames = {
-    "none",           "usage", "invalid_name", "same_host",          "protocol_violation",   "version_mismatch",  "connect_failed",
-    "not_tls", "tls_failed",     "connection_lost", "timed_out",           "cancelled",         "unknown_container",
-    "container_not_running", "rootfs_not_on_device", "unsupported_container", "already_exists", "no_space", "disk_full",
-    "incompatible_host", "criu_missing", "busy",                "copy_failed",       "tracker_unavailable",
-    "tracking_lost",  "digest_mismatch", "not_converging",      "freeze_timed_out",  "checkpoint_failed",
-    "restore_failed", "in_doubt",       "internal"};
+constexpr std::array<std::string_view, 32> kNames = {"none",
+                                                     "usage",
+                                                     "invalid_name",
+                                                     "same_host",
+                                                     "protocol_violation",
+                                                     "version_mismatch",
+                                                     "connect_failed",
+                                                     "not_tls",
+                                                     "tls_failed",
+                                                     "connection_lost",
+                                                     "timed_out",
+                                                     "cancelled",
+                                                     "unknown_container",
+                                                     "container_not_running",
+                                                     "rootfs_not_on_device",
+                                                     "unsupported_container",
+                                                     "already_exists",
+                                                     "no_space",
+                                                     "disk_full",
+                                                     "incompatible_host",
+                                                     "criu_missing",
+                                                     "busy",
+                                                     "copy_failed",
+                                                     "tracker_unavailable",
+                                                     "tracking_lost",
+                                                     "digest_mismatch",
+                                                     "not_converging",
+                                                     "freeze_timed_out",
+                                                     "checkpoint_failed",
+                                                     "restore_failed",
+                                                     "in_doubt",
+                                                     "internal"};
 static_assert(kNames.size() == static_cast<std::size_t>(Errc::internal) + 1);
 
 class MigrateCategory final : public std::error_category {
@@ -43,7 +68,8 @@ std::string_view name_of(Errc code) noexcept {
 Error::Error(Errc code, const std::string& sentence) : std::system_error(make_error_code(code)), sentence_(sentence) {}
 
 Error::Error(int saved_errno, std::string_view operation, std::string_view object)
-    : std::system_error(saved_errno, std::generic_category()), sentence_(sentence_for(saved_errno, operation, object)) {}
+    : std::system_error(saved_errno, std::generic_category()),
+      sentence_(sentence_for(saved_errno, operation, object)) {}
 
 Errc Error::code_or(Errc otherwise) const noexcept {
   return code().category() == migrate_category() ? static_cast<Errc>(code().value()) : otherwise;

@@ -136,8 +136,8 @@ void converse(const Command& command, Child& child, UniqueFd input, UniqueFd out
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
       child.kill_and_reap();
-      throw Error(Errc::timed_out,
-                  command.argv[0] + " did not end within " + std::to_string(command.timeout.count()) + " ms and was killed");
+      throw Error(Errc::timed_out, command.argv[0] + " did not end within " + std::to_string(command.timeout.count()) +
+                                       " ms and was killed");
     }
     std::array<pollfd, 4> fds = {pollfd{has_exited ? -1 : child.pidfd(), POLLIN, 0}, pollfd{input.get(), POLLOUT, 0},
                                  pollfd{output.get(), POLLIN, 0}, pollfd{errors.get(), POLLIN, 0}};
@@ -171,7 +171,8 @@ CommandResult run_command(const Command& command) {
   UniqueFd null_out = open_null(O_WRONLY);
   const ChildFds fds = {command.input.empty() ? null_in.get() : input.read_end.get(),
                         command.discards_output ? null_out.get() : output.write_end.get(),
-                        command.discards_output ? null_out.get() : errors.write_end.get(), exec_failure.write_end.get()};
+                        command.discards_output ? null_out.get() : errors.write_end.get(),
+                        exec_failure.write_end.get()};
   const pid_t pid = check_syscall(::fork(), "fork");
   if (pid == 0) become(argv.data(), fds);
   Child child(pid);
@@ -199,7 +200,8 @@ CommandResult run_checked(const Command& command, Errc errc) {
   std::string sentence = command.argv[0];
   if (command.argv.size() > 1) sentence += " " + command.argv[1];
   const std::string why = last_line(result.errors.empty() ? result.output : result.errors);
-  throw Error(errc, sentence + " failed with status " + std::to_string(result.exit_status) + (why.empty() ? "" : ": " + why));
+  throw Error(errc,
+              sentence + " failed with status " + std::to_string(result.exit_status) + (why.empty() ? "" : ": " + why));
 }
 
 }  // namespace vmigrate

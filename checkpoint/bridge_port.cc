@@ -53,7 +53,8 @@ PortStateRequest request_for(int index, std::uint8_t state) {
 UniqueFd netlink_socket() {
   UniqueFd socket(check_syscall(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "socket(AF_NETLINK)"));
   const timeval patience{.tv_sec = 5, .tv_usec = 0};
-  check_syscall(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), "setsockopt(SO_RCVTIMEO)");
+  check_syscall(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience),
+                "setsockopt(SO_RCVTIMEO)");
   return socket;
 }
 

@@ -67,7 +67,8 @@ Hierarchy freezing_hierarchy() {
   const auto is_v2 = [](const Hierarchy& one) { return one.version == Cgroup::Version::v2; };
   auto chosen = std::find_if(all.begin(), all.end(), is_v1_freezer);
   if (chosen == all.end()) chosen = std::find_if(all.begin(), all.end(), is_v2);
-  if (chosen == all.end()) throw Error(Errc::incompatible_host, "no cgroup hierarchy with a freezer is mounted on this host");
+  if (chosen == all.end())
+    throw Error(Errc::incompatible_host, "no cgroup hierarchy with a freezer is mounted on this host");
   return *chosen;
 }
 
@@ -218,7 +219,8 @@ pid_t Cgroup::stopped_process() const {
 }
 
 void Cgroup::signal_all() const {
-  if (version_ == Version::v2 && fs::exists(directory_ / "cgroup.kill")) return write_to(directory_ / "cgroup.kill", "1");
+  if (version_ == Version::v2 && fs::exists(directory_ / "cgroup.kill"))
+    return write_to(directory_ / "cgroup.kill", "1");
   for (const pid_t pid : processes()) ::kill(pid, SIGKILL);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The cgroup of a container as a freezer and as a way to kill. Written to directly: starting the runtime for it would cost
-// tens of milliseconds inside the pause, and the runtimes read their "paused" back from the same files.
+// The cgroup of a container as a freezer and as a way to kill. Written to directly: starting the runtime for it would
+// cost tens of milliseconds inside the pause, and the runtimes read their "paused" back from the same files.
 #pragma once
 
 #include <sys/types.h>
@@ -19,8 +19,9 @@ class Cgroup {
  public:
   enum class Version { v1, v2 };
 
-  /// The cgroup the container of `init` was put into, even if its init moved itself deeper within its own cgroup namespace.
-  /// Nothing if the process is gone. Throws Error if it is a cgroup that must not be frozen: the root, or ours.
+  /// The cgroup the container of `init` was put into, even if its init moved itself deeper within its own cgroup
+  /// namespace. Nothing if the process is gone. Throws Error if it is a cgroup that must not be frozen: the root, or
+  /// ours.
   static std::optional<Cgroup> of_container(pid_t init);
   /// The cgroup `path` as /proc/PID/cgroup would name it; nothing if it does not exist or must not be frozen.
   static std::optional<Cgroup> at(const std::string& path);
@@ -37,11 +38,11 @@ class Cgroup {
   void thaw() const;
   /// Every process, in our PID namespace.
   std::vector<pid_t> processes() const;
-  /// A process that is stopped by a signal, where CRIU could not write it down: it waits for ever to seize one whose cgroup is
-  /// frozen by the v1 freezer. To be asked before the freeze, which hides it. 0 if there is none.
+  /// A process that is stopped by a signal, where CRIU could not write it down: it waits for ever to seize one whose
+  /// cgroup is frozen by the v1 freezer. To be asked before the freeze, which hides it. 0 if there is none.
   pid_t stopped_process() const;
-  /// Kills every process; one that is frozen executes no instruction of its own any more. Throws Error(Errc::timed_out) if something
-  /// is left after `timeout`.
+  /// Kills every process; one that is frozen executes no instruction of its own any more. Throws Error(Errc::timed_out)
+  /// if something is left after `timeout`.
   void kill(std::chrono::milliseconds timeout) const;
   /// Removes `path` and what is beneath from every mounted hierarchy, as far as no tasks are in it.
   static void remove(const std::string& path);

@@ -11,8 +11,8 @@
 
 namespace vmigrate {
 
-/// A restored process tree, held before its first instruction: every task frozen. Destroyed on destruction unless resumed or
-/// released.
+/// A restored process tree, held before its first instruction: every task frozen. Destroyed on destruction unless
+/// resumed or released.
 class RestoredContainer {
  public:
   virtual ~RestoredContainer() = default;
@@ -27,15 +27,15 @@ class RestoredContainer {
 class Checkpointer {
  public:
   virtual ~Checkpointer() = default;
-  /// Throws Error(Errc::criu_missing) with the remedy unless `criu check` passes and the runtime can use it. Returns the versions,
-  /// e.g. "criu 4.2.1, runc 1.1.5".
+  /// Throws Error(Errc::criu_missing) with the remedy unless `criu check` passes and the runtime can use it. Returns
+  /// the versions, e.g. "criu 4.2.1, runc 1.1.5".
   virtual Task<std::string> check(std::string runtime) = 0;
-  /// Writes down a frozen container, which stays frozen, into an empty directory. Established TCP connections are kept in
-  /// repair-free state: the container can go on afterwards. Throws Error(Errc::checkpoint_failed) with CRIU's own reason; the container
-  /// is then frozen still.
+  /// Writes down a frozen container, which stays frozen, into an empty directory. Established TCP connections are kept
+  /// in repair-free state: the container can go on afterwards. Throws Error(Errc::checkpoint_failed) with CRIU's own
+  /// reason; the container is then frozen still.
   virtual Task<> dump(const FrozenContainer& container, ImageDir& into) = 0;
-  /// Brings the processes back, held. `bundle` holds the adapted config.json and a mounted rootfs; its network namespace exists
-  /// already. Throws Error(Errc::restore_failed) with CRIU's own reason and leaves nothing behind.
+  /// Brings the processes back, held. `bundle` holds the adapted config.json and a mounted rootfs; its network
+  /// namespace exists already. Throws Error(Errc::restore_failed) with CRIU's own reason and leaves nothing behind.
   virtual Task<std::unique_ptr<RestoredContainer>> restore(ContainerInfo container, const ImageDir& from) = 0;
 };
 

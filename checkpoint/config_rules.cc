@@ -43,22 +43,26 @@ constexpr std::array<std::string_view, 12> kLinux = {
 template <std::size_t count>
 void check_keys(const json& object, const std::array<std::string_view, count>& known, const std::string& where) {
   for (const auto& [key, value] : object.items())
-    if (!is_in(known, key) && !value.empty()) refuse("config.json asks for " + where + in_quotes(key) + ", which cannot be moved");
+    if (!is_in(known, key) && !value.empty())
+      refuse("config.json asks for " + where + in_quotes(key) + ", which cannot be moved");
 }
 
 void check_hooks(const json& config) {
   if (!config.contains("hooks")) return;
   for (const auto& [kind, hooks] : config.at("hooks").items())
-    if (!hooks.empty()) refuse("the container has " + kind.substr(0, 20) + " hooks: they are programs of the source host");
+    if (!hooks.empty())
+      refuse("the container has " + kind.substr(0, 20) + " hooks: they are programs of the source host");
 }
 
 void check_process(const json& config) {
   if (!config.contains("process")) return;
   const json& process = config.at("process");
-  if (process.value("terminal", false)) refuse("the container has a terminal, whose other end stays on the source host");
+  if (process.value("terminal", false))
+    refuse("the container has a terminal, whose other end stays on the source host");
 }
 
-constexpr std::array<std::string_view, 7> kMountTypes = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"};
+constexpr std::array<std::string_view, 7> kMountTypes = {"proc",   "sysfs",  "tmpfs",  "devpts",
+                                                         "mqueue", "cgroup", "cgroup2"};
 
 void check_mount(const json& mount) {
   const std::string destination = mount.at("destination");
@@ -67,7 +71,8 @@ void check_mount(const json& mount) {
   if (destination.empty() || destination.front() != '/' || has_dot_dot(destination))
     refuse("a mount has the destination " + in_quotes(destination) + ", which is no plain absolute path");
   const json options = mount.value("options", json::array());
-  const bool is_bind = std::any_of(options.begin(), options.end(), [](const json& o) { return o == "bind" || o == "rbind"; });
+  const bool is_bind =
+      std::any_of(options.begin(), options.end(), [](const json& o) { return o == "bind" || o == "rbind"; });
   if (is_bind || type == "bind" || type == "none")
     refuse("the bind mount of " + in_quotes(source) + " at " + in_quotes(destination) +
            " belongs to the source host: copy it into the root file system instead");
@@ -91,12 +96,15 @@ void check_namespaces(const json& linux_part) {
   for (const auto& one : linux_part.value("namespaces", json::array())) {
     const std::string type = one.at("type");
     const std::string path = one.value("path", "");
-    if (!is_in(kOwnNamespaces, type) && type != "cgroup") refuse("the container has a " + in_quotes(type) + " namespace");
-    if (!path.empty() && type != "network") refuse("the container joins the " + type + " namespace at " + in_quotes(path));
+    if (!is_in(kOwnNamespaces, type) && type != "cgroup")
+      refuse("the container has a " + in_quotes(type) + " namespace");
+    if (!path.empty() && type != "network")
+      refuse("the container joins the " + type + " namespace at " + in_quotes(path));
     if (!seen.insert(type).second) refuse("the container has two " + type + " namespaces");
   }
   for (const auto type : kOwnNamespaces)
-    if (!seen.contains(std::string(type))) refuse("the container shares the host's " + std::string(type) + " namespace");
+    if (!seen.contains(std::string(type)))
+      refuse("the container shares the host's " + std::string(type) + " namespace");
   if (is_given(linux_part, "uidMappings") || is_given(linux_part, "gidMappings")) refuse("the container maps user ids");
 }
 
@@ -159,12 +167,14 @@ void check_sysctls(const json& linux_part) {
 void check_cgroups_path(const json& linux_part) {
   const std::string path = linux_part.value("cgroupsPath", "");
   const auto is_odd = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) == 0 && std::string_view("/_.:@+-").find(c) == std::string_view::npos;
+    return std::isalnum(static_cast<unsigned char>(c)) == 0 &&
+           std::string_view("/_.:@+-").find(c) == std::string_view::npos;
   };
   if (path == "/" || has_dot_dot(path) || std::any_of(path.begin(), path.end(), is_odd))
     refuse("the container's cgroup is " + in_quotes(path));
   // "slice:prefix:name" is systemd's form, which needs a flag that runc's state does not tell us of.
-  if (path.find(':') != std::string::npos) refuse("the container's cgroup " + in_quotes(path) + " is managed by systemd");
+  if (path.find(':') != std::string::npos)
+    refuse("the container's cgroup " + in_quotes(path) + " is managed by systemd");
 }
 
 void check_linux(const json& linux_part) {
@@ -175,7 +185,8 @@ void check_linux(const json& linux_part) {
   check_cgroups_path(linux_part);
   if (is_given(linux_part, "intelRdt")) refuse("the container uses intelRdt, whose classes belong to the host");
   const std::string propagation = linux_part.value("rootfsPropagation", "");
-  if (propagation.find("shared") != std::string::npos) refuse("the container's rootfsPropagation is " + in_quotes(propagation));
+  if (propagation.find("shared") != std::string::npos)
+    refuse("the container's rootfsPropagation is " + in_quotes(propagation));
   const json seccomp = linux_part.value("seccomp", json::object());
   if (is_given(seccomp, "listenerPath") || is_given(seccomp, "listenerMetadata"))
     refuse("the container's seccomp filter asks a program of the source host");

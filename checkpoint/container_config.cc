@@ -38,7 +38,8 @@ auto with_types_checked(const auto& read) {
   try {
     return read();
   } catch (const json::exception& failure) {
-    throw Error(Errc::protocol_violation, std::string("config.json is not of the form the OCI gave it: ") + failure.what());
+    throw Error(Errc::protocol_violation,
+                std::string("config.json is not of the form the OCI gave it: ") + failure.what());
   }
 }
 
@@ -82,7 +83,8 @@ std::string read_config(const std::filesystem::path& bundle) {
   text.resize(static_cast<std::size_t>(stream.gcount()));
   if (stream.bad()) throw Error(EIO, "read", file.native());
   if (text.size() > kConfigBytesMax)
-    throw Error(Errc::unsupported_container, file.string() + " is larger than " + std::to_string(kConfigBytesMax) + " bytes");
+    throw Error(Errc::unsupported_container,
+                file.string() + " is larger than " + std::to_string(kConfigBytesMax) + " bytes");
   return text;
 }
 

@@ -23,7 +23,8 @@ struct ContainerInfo {
   std::filesystem::path rootfs;    ///< absolute, symlinks resolved
 };
 
-/// Throws Error(Errc::invalid_name) unless `id` is what every runtime accepts: 1 to 255 of [A-Za-z0-9_+.-], not starting with '-' or
+/// Throws Error(Errc::invalid_name) unless `id` is what every runtime accepts: 1 to 255 of [A-Za-z0-9_+.-], not
+/// starting with '-' or
 /// '.', no slash, no "..". Checked before the id goes anywhere near a path or a command line.
 void check_container_id(const std::string& id);
 
@@ -33,14 +34,14 @@ class ContainerRuntime {
   virtual ~ContainerRuntime() = default;
   /// Throws Error(Errc::unknown_container).
   virtual Task<ContainerInfo> inspect(std::string id) = 0;
-  /// Freezes the cgroup; returns once every task is frozen. Throws Error(Errc::freeze_timed_out) and leaves it running; also
-  /// Errc::unsupported_container if a task is stopped by a signal, which CRIU cannot write down under cgroup v1.
+  /// Freezes the cgroup; returns once every task is frozen. Throws Error(Errc::freeze_timed_out) and leaves it running;
+  /// also Errc::unsupported_container if a task is stopped by a signal, which CRIU cannot write down under cgroup v1.
   virtual Task<> pause(const ContainerInfo& container) = 0;
   virtual Task<> resume(const ContainerInfo& container) = 0;
   /// True only when the kernel says every task of the cgroup is frozen.
   virtual Task<bool> is_frozen(const ContainerInfo& container) = 0;
-  /// Kills every task, frozen or not, without letting one run another instruction of its own, and forgets the container.
-  /// Idempotent.
+  /// Kills every task, frozen or not, without letting one run another instruction of its own, and forgets the
+  /// container. Idempotent.
   virtual Task<> destroy(const ContainerInfo& container) = 0;
 };
 

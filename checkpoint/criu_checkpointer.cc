@@ -24,8 +24,8 @@ constexpr auto kCheckTimeout = 20s;
 constexpr auto kRefreezeTimeout = 10s;
 constexpr const char* kRuntimeLog = "runtime.log";
 
-// The container's link is down meanwhile, which isolates it better and costs less than CRIU's firewall rules (46 to 93 ms, and they
-// outlive a killed CRIU). Deleted files that are still open travel inside the checkpoint up to the limit.
+// The container's link is down meanwhile, which isolates it better and costs less than CRIU's firewall rules (46 to 93
+// ms, and they outlive a killed CRIU). Deleted files that are still open travel inside the checkpoint up to the limit.
 constexpr const char* kDumpConfig = "network-lock skip\nghost-limit 67108864\n";
 // CRIU delivers SIGSTOP before it lets go of a task, so that none runs before the cgroup is frozen.
 constexpr const char* kRestoreConfig = "network-lock skip\nghost-limit 67108864\nleave-stopped\n";
@@ -60,7 +60,8 @@ std::string check_criu() {
   const std::string version = last_word(first_line_of({"criu", "--version"}));
   if (!fs::is_directory(kCriuConfigDirectory)) complain("the directory /etc/criu is missing");
   const auto check = run_command({.argv = with_criu_config(kDumpConfig, {"criu", "check"}), .timeout = kCheckTimeout});
-  if (check.exit_status == 0 && (check.output + check.errors).find("Looks good") != std::string::npos) return "criu " + version;
+  if (check.exit_status == 0 && (check.output + check.errors).find("Looks good") != std::string::npos)
+    return "criu " + version;
   const std::string why = reason_in_criu_log(check.errors);
   complain("criu " + version + " cannot work on this kernel" + (why.empty() ? "" : ": " + why));
 }
@@ -80,7 +81,8 @@ std::string reason_of(const fs::path& images, const std::string& criu_log, const
 
 std::vector<std::string> runtime_command(const std::string& runtime, const std::string& verb, const fs::path& images) {
   const auto log = (images / kRuntimeLog).string();
-  return {runtime, "--log", log, verb, "--tcp-established", "--file-locks", "--image-path", images, "--work-path", images};
+  return {runtime,        "--log",        log,    verb,          "--tcp-established",
+          "--file-locks", "--image-path", images, "--work-path", images};
 }
 
 void append(std::vector<std::string>& words, const std::vector<std::string>& more) {
@@ -101,7 +103,8 @@ std::string run_dump(const ContainerInfo& container, const fs::path& images, std
 /// CRIU thaws the cgroup to seize its tasks, and freezes it again; killed in between it does not.
 void check_still_frozen(const ContainerInfo& container) {
   const auto cgroup = Cgroup::of_container(container.init_pid);
-  if (!cgroup) throw Error(Errc::container_not_running, "container " + container.id + " ended while it was written down");
+  if (!cgroup)
+    throw Error(Errc::container_not_running, "container " + container.id + " ended while it was written down");
   if (cgroup->is_frozen()) return;
   cgroup->freeze(kRefreezeTimeout);
   throw Error(Errc::checkpoint_failed, "container " + container.id + " ran on after it was written down");
@@ -126,7 +129,8 @@ void run_restore(const ContainerInfo& container, const fs::path& images, std::ch
   if (result.exit_status != 0) throw Error(Errc::restore_failed, reason_of(images, "restore.log", result));
 }
 
-/// The tasks stand still by SIGSTOP; afterwards they stand still by the freezer, and only those are stopped that had been.
+/// The tasks stand still by SIGSTOP; afterwards they stand still by the freezer, and only those are stopped that had
+/// been.
 void exchange_stop_for_freeze(const ContainerInfo& container, const std::set<pid_t>& stays_stopped) {
   const auto cgroup = Cgroup::of_container(container.init_pid);
   if (!cgroup) throw Error(Errc::restore_failed, "container " + container.id + " ended at once");
@@ -238,7 +242,8 @@ class CriuCheckpointer final : public Checkpointer {
 
 }  // namespace
 
-std::unique_ptr<Checkpointer> make_criu_checkpointer(asio::thread_pool& pool, ContainerRuntime& runtime, CriuLimits limits) {
+std::unique_ptr<Checkpointer> make_criu_checkpointer(asio::thread_pool& pool, ContainerRuntime& runtime,
+                                                     CriuLimits limits) {
   return std::make_unique<CriuCheckpointer>(pool, runtime, limits);
 }
 

@@ -14,6 +14,7 @@ struct CriuLimits {
   std::chrono::milliseconds restore_timeout{60'000};
 };
 /// `runtime` and `pool` must outlive the result.
-std::unique_ptr<Checkpointer> make_criu_checkpointer(asio::thread_pool& pool, ContainerRuntime& runtime, CriuLimits limits = {});
+std::unique_ptr<Checkpointer> make_criu_checkpointer(asio::thread_pool& pool, ContainerRuntime& runtime,
+                                                     CriuLimits limits = {});
 
 }  // namespace vmigrate

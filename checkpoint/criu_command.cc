@@ -4,11 +4,12 @@
 namespace vmigrate {
 namespace {
 
-// Everything variable is a positional argument: nothing is ever spliced into the text that the shell reads. CRIU reads default.conf
-// whoever calls it, runc.conf when runc does; crun names no file unless CRIU is 4.2 and crun newer still.
+// Everything variable is a positional argument: nothing is ever spliced into the text that the shell reads. CRIU reads
+// default.conf whoever calls it, runc.conf when runc does; crun names no file unless CRIU is 4.2 and crun newer still.
 constexpr const char* kScript =
     "config=$1; shift; mount -t tmpfs -o mode=0700,size=64k vmigrate /etc/criu && "
-    "printf '%s' \"$config\" >/etc/criu/default.conf && : >/etc/criu/runc.conf && : >/etc/criu/crun.conf && exec \"$@\"";
+    "printf '%s' \"$config\" >/etc/criu/default.conf && : >/etc/criu/runc.conf && : >/etc/criu/crun.conf && exec "
+    "\"$@\"";
 
 }  // namespace
 

@@ -64,6 +64,19 @@ std::string remedy_for(const std::string& reason) {
   return {};
 }
 
+/// What stands in msg="…" of a line as runc logs it; any other line as it is.
+std::string message_of(std::string_view line) {
+  constexpr std::string_view key = "msg=\"";
+  const auto at = line.find(key);
+  if (at == std::string_view::npos) return std::string(line);
+  std::string message;
+  for (line.remove_prefix(at + key.size()); !line.empty() && line.front() != '"'; line.remove_prefix(1)) {
+    if (line.front() == '\\' && line.size() > 1) line.remove_prefix(1);
+    message.push_back(line.front());
+  }
+  return message;
+}
+
 }  // namespace
 
 std::string reason_in_criu_log(std::string_view log) {
@@ -87,7 +100,7 @@ std::string reason_in_criu_log_file(const std::filesystem::path& file) { return 
 std::string last_line_of_file(const std::filesystem::path& file) {
   std::string tail = tail_of(file);
   while (!tail.empty() && tail.back() == '\n') tail.pop_back();
-  return printable(std::string_view(tail).substr(tail.rfind('\n') + 1));
+  return printable(message_of(std::string_view(tail).substr(tail.rfind('\n') + 1)));
 }
 
 }  // namespace vmigrate

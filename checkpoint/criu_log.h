@@ -8,8 +8,8 @@
 
 namespace vmigrate {
 
-/// What made CRIU fail, in its own words without time stamps and source lines, with a remedy where we know one. Empty if the
-/// log names no error.
+/// What made CRIU fail, in its own words without time stamps and source lines, with a remedy where we know one. Empty
+/// if the log names no error.
 std::string reason_in_criu_log(std::string_view log);
 /// The same for the last part of a log file; empty if there is none.
 std::string reason_in_criu_log_file(const std::filesystem::path& file);

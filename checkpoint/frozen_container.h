@@ -7,8 +7,8 @@
 
 namespace vmigrate {
 
-/// Standing still, and still ours. Rollback is thaw(); a FrozenContainer that goes out of scope without thaw() or fencing is a
-/// mistake of ours that is logged, and thaws by writing the freezer file directly, which cannot suspend.
+/// Standing still, and still ours. Rollback is thaw(); a FrozenContainer that goes out of scope without thaw() or
+/// fencing is a mistake of ours that is logged, and thaws by writing the freezer file directly, which cannot suspend.
 class FrozenContainer {
  public:
   /// Throws Error(Errc::freeze_timed_out) and leaves the container running.

@@ -63,7 +63,8 @@ std::uint64_t bytes_of(int fd, const std::string& name) {
 
 /// The names of regular files that are part of the image, sorted.
 std::vector<std::string> image_names(int directory) {
-  const int copy = check_syscall(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", "checkpoint directory");
+  const int copy =
+      check_syscall(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", "checkpoint directory");
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(copy), ::closedir);
   std::vector<std::string> names;
   while (const dirent* entry = ::readdir(entries.get()))
@@ -173,7 +174,8 @@ std::uint64_t ImageDir::bytes_written(const std::string& name) const {
 
 void ImageDir::check_bounds(const std::string& name, std::uint64_t offset, std::uint64_t length) const {
   if (offset > bytes_max_ || length > bytes_max_ - offset)
-    throw Error(Errc::protocol_violation, "checkpoint file " + name + " would reach beyond the bound on the checkpoint");
+    throw Error(Errc::protocol_violation,
+                "checkpoint file " + name + " would reach beyond the bound on the checkpoint");
   if (!written_.contains(name) && written_.size() >= kFilesMax)
     throw Error(Errc::protocol_violation, "the checkpoint has too many files");
   const std::uint64_t before = bytes_written(name);

@@ -34,8 +34,8 @@ class ImageDir {
   ~ImageDir();
 
   const std::filesystem::path& path() const { return path_; }
-  /// Every file, in the order of their names, with its digest. What CRIU reports about its own run (*.log, stats-*) is left out,
-  /// and write() refuses it: no restore needs it.
+  /// Every file, in the order of their names, with its digest. What CRIU reports about its own run (*.log, stats-*) is
+  /// left out, and write() refuses it: no restore needs it.
   std::vector<ImageFile> list() const;
   /// The names and sizes of the same files, without reading them.
   std::map<std::string, std::uint64_t> sizes() const;

@@ -29,7 +29,8 @@ void set_flags(int socket, const std::string& name, short flags) {
   ifreq request = request_for(name);
   request.ifr_flags = flags;
   check_syscall(::ioctl(socket, SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS)", name);
-  if ((flags_of(socket, name) & IFF_UP) != (flags & IFF_UP)) throw Error(EIO, "change the state of network interface", name);
+  if ((flags_of(socket, name) & IFF_UP) != (flags & IFF_UP))
+    throw Error(EIO, "change the state of network interface", name);
 }
 
 }  // namespace

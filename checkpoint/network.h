@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The container's network: an own namespace, by path in its config, with veths into bridges (what CNI's bridge plugin makes).
+// The container's network: an own namespace, by path in its config, with veths into bridges (what CNI's bridge plugin
+// makes).
 #pragma once
 
 #include <memory>
@@ -32,14 +33,15 @@ struct NetworkSpec {
 std::string to_json(const NetworkSpec& spec);
 NetworkSpec network_spec_from_json(const std::string& json);
 
-/// Reads the network of a running container. Throws Error(Errc::unsupported_container) naming what cannot be moved: the host's namespace,
-/// an interface that is no veth, a host side that is in no bridge.
+/// Reads the network of a running container. Throws Error(Errc::unsupported_container) naming what cannot be moved: the
+/// host's namespace, an interface that is no veth, a host side that is in no bridge.
 Task<NetworkSpec> read_network(asio::thread_pool& pool, ContainerInfo container);
-/// Throws Error(Errc::unsupported_container) or already_exists if `prepare_network` could not succeed here. Changes nothing.
+/// Throws Error(Errc::unsupported_container) or already_exists if `prepare_network` could not succeed here. Changes
+/// nothing.
 Task<> check_network(asio::thread_pool& pool, NetworkSpec spec);
 
-/// The source's side: the bridge ports of the host-side links are closed from construction on, so that no packet reaches sockets that
-/// were already written down. The links keep their carrier, for the neighbour table's sake.
+/// The source's side: the bridge ports of the host-side links are closed from construction on, so that no packet
+/// reaches sockets that were already written down. The links keep their carrier, for the neighbour table's sake.
 class NetworkHold {
  public:
   virtual ~NetworkHold() = default;     ///< opens the ports unless kept; logs a failure
@@ -48,8 +50,8 @@ class NetworkHold {
 };
 std::unique_ptr<NetworkHold> hold_network(const NetworkSpec& spec);
 
-/// The destination's side: namespace, veths, addresses, routes and neighbours exist, host sides plugged in but their ports closed.
-/// Removed on destruction unless kept.
+/// The destination's side: namespace, veths, addresses, routes and neighbours exist, host sides plugged in but their
+/// ports closed. Removed on destruction unless kept.
 class PreparedNetwork {
  public:
   virtual ~PreparedNetwork() = default;
@@ -62,7 +64,8 @@ class PreparedNetwork {
 };
 Task<std::unique_ptr<PreparedNetwork>> prepare_network(asio::thread_pool& pool, NetworkSpec spec);
 
-/// Removes the namespace and the veths of a container that is gone from here, so that it can come back one day. Idempotent. Throws Error.
+/// Removes the namespace and the veths of a container that is gone from here, so that it can come back one day.
+/// Idempotent. Throws Error.
 Task<> remove_network(asio::thread_pool& pool, NetworkSpec spec);
 
 }  // namespace vmigrate

@@ -56,7 +56,8 @@ Frame gratuitous_arp(const MacAddress& mac, Bytes address, std::uint8_t operatio
 
 std::uint16_t ones_complement_sum(const Frame& bytes) {
   std::uint32_t sum = 0;
-  for (std::size_t at = 0; at + 1 < bytes.size(); at += 2) sum += static_cast<std::uint32_t>(bytes[at] << 8 | bytes[at + 1]);
+  for (std::size_t at = 0; at + 1 < bytes.size(); at += 2)
+    sum += static_cast<std::uint32_t>(bytes[at] << 8 | bytes[at + 1]);
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<std::uint16_t>(~sum);
 }
@@ -112,7 +113,10 @@ std::vector<Frame> announcement_of(const MacAddress& mac, const IpAddress& addre
 }
 
 Announcer::Port Announcer::open_port(const NetworkInterface& interface) {
-  Port port{.name = interface.name, .index = static_cast<int>(::if_nametoindex(interface.name.c_str())), .socket = {}, .frames = {}};
+  Port port{.name = interface.name,
+            .index = static_cast<int>(::if_nametoindex(interface.name.c_str())),
+            .socket = {},
+            .frames = {}};
   if (port.index == 0) throw Error(errno, "find network interface", interface.name);
   // Protocol 0: it receives nothing.
   port.socket = UniqueFd(check_syscall(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "socket(AF_PACKET)"));

@@ -18,8 +18,8 @@ using Frame = std::vector<std::uint8_t>;
 /// The frames for one address: ARP as request and as reply (stacks differ in which one they believe), or an NA.
 std::vector<Frame> announcement_of(const MacAddress& mac, const IpAddress& address);
 
-/// Sends from inside a network namespace through the container's own interfaces, so that every bridge on the way learns the
-/// port. The sockets are opened beforehand; sending starts no process and changes no namespace.
+/// Sends from inside a network namespace through the container's own interfaces, so that every bridge on the way learns
+/// the port. The sockets are opened beforehand; sending starts no process and changes no namespace.
 class Announcer {
  public:
   /// Throws Error.

@@ -41,8 +41,8 @@ std::string veths_batch(const NetworkSpec& spec) {
   std::string batch;
   for (const auto& one : spec.interfaces) {
     const std::string mtu = " mtu " + std::to_string(one.mtu);
-    batch += "link add " + one.host_name + mtu + " type veth peer name " + one.name + " address " + one.mac + mtu + " netns " +
-             spec.namespace_name + "\n";
+    batch += "link add " + one.host_name + mtu + " type veth peer name " + one.name + " address " + one.mac + mtu +
+             " netns " + spec.namespace_name + "\n";
     // Neither end makes up an address of its own: it would be probed for a second, and the router solicitations would
     // teach the switches our port too early.
     batch += "link set dev " + one.host_name + " addrgenmode none\n";
@@ -84,7 +84,8 @@ std::string routes_batch(const NetworkSpec& spec, bool v6) {
 }
 
 json host_links() {
-  const auto result = run_checked({.argv = {"ip", "-j", "-details", "link", "show"}, .timeout = kIpTimeout}, Errc::incompatible_host);
+  const auto result =
+      run_checked({.argv = {"ip", "-j", "-details", "link", "show"}, .timeout = kIpTimeout}, Errc::incompatible_host);
   return json::parse(result.output);
 }
 
@@ -138,8 +139,8 @@ void check_blocking(const NetworkSpec& spec) {
       throw Error(Errc::already_exists, "this host has a network interface " + one.host_name + " already");
     const json* bridge = find_link(links, one.bridge);
     if (bridge == nullptr || bridge->value("linkinfo", json::object()).value("info_kind", "") != "bridge")
-      throw Error(Errc::unsupported_container, "this host has no bridge " + one.bridge + " for the container's " + one.name +
-                                                   ": make one, connected to the network of the source's");
+      throw Error(Errc::unsupported_container, "this host has no bridge " + one.bridge + " for the container's " +
+                                                   one.name + ": make one, connected to the network of the source's");
   }
 }
 
@@ -187,7 +188,8 @@ class BuiltNetwork final : public PreparedNetwork {
   void connect() override {
     for (const auto& one : spec_.interfaces) open_bridge_port(one.host_name);
     if (!announcer_) return;
-    // It is there already unless the spanning tree protocol made us take the link down; what is sent without one is lost.
+    // It is there already unless the spanning tree protocol made us take the link down; what is sent without one is
+    // lost.
     if (!announcer_->wait_for_carrier()) log(LogLevel::warn, "event=no_carrier namespace=" + spec_.namespace_name);
     announcer_->announce();
   }

@@ -54,16 +54,20 @@ std::string namespace_name(const ContainerInfo& container) {
   // /var/run is a link to /run.
   if (fs::weakly_canonical(path.parent_path()) != fs::weakly_canonical(kNamespaces) || !is_namespace_name(name))
     refuse("the network namespace " + path.string() + " is not one that `ip netns` knows by a simple name");
-  if (!is_same_file(path, actual)) refuse("container " + container.id + " has left its network namespace " + path.string());
+  if (!is_same_file(path, actual))
+    refuse("container " + container.id + " has left its network namespace " + path.string());
   return name;
 }
 
-std::string kind_of(const json& link) { return link.value("linkinfo", json::object()).value("info_kind", std::string()); }
+std::string kind_of(const json& link) {
+  return link.value("linkinfo", json::object()).value("info_kind", std::string());
+}
 
 /// The host's end of the veth with index `inner` whose peer has index `peer`.
 std::optional<json> host_side(const json& host_links, int inner, int peer) {
   for (const auto& link : host_links)
-    if (link.value("ifindex", 0) == peer && link.value("link_index", 0) == inner && kind_of(link) == "veth") return link;
+    if (link.value("ifindex", 0) == peer && link.value("link_index", 0) == inner && kind_of(link) == "veth")
+      return link;
   return std::nullopt;
 }
 
@@ -89,9 +93,14 @@ NetworkInterface interface_from(const json& link, const json& host_links) {
   if (!host) refuse("the other end of the container's interface " + name + " is not on this host");
   const std::string host_name = host->value("ifname", "");
   const std::string bridge = host->value("master", "");
-  if (bridge.empty() || !is_bridge(host_links, bridge)) refuse(host_name + ", the host side of " + name + ", is in no bridge");
-  return {.name = name, .mac = link.value("address", ""), .mtu = link.value("mtu", 1500U), .addresses = addresses_of(link),
-          .host_name = host_name, .bridge = bridge};
+  if (bridge.empty() || !is_bridge(host_links, bridge))
+    refuse(host_name + ", the host side of " + name + ", is in no bridge");
+  return {.name = name,
+          .mac = link.value("address", ""),
+          .mtu = link.value("mtu", 1500U),
+          .addresses = addresses_of(link),
+          .host_name = host_name,
+          .bridge = bridge};
 }
 
 bool contains(const json& list, std::string_view wanted) {
@@ -147,7 +156,8 @@ NetworkSpec read_blocking(const ContainerInfo& container) {
     if (link.value("link_type", "") != "loopback") spec.interfaces.push_back(interface_from(link, host_links));
   if (spec.namespace_name.empty()) {
     if (spec.interfaces.empty()) return {};
-    refuse("the network namespace of container " + container.id + " has interfaces but no name: make it with `ip netns`");
+    refuse("the network namespace of container " + container.id +
+           " has interfaces but no name: make it with `ip netns`");
   }
   spec.routes = routes_inside(container.init_pid);
   spec.neighbours = neighbours_inside(container.init_pid);

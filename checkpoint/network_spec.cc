@@ -96,12 +96,14 @@ bool is_one_line(const std::string& text) {
 
 void check_spec(const NetworkSpec& spec) {
   if (spec.namespace_name.empty()) {
-    require(spec.interfaces.empty() && spec.routes.empty() && spec.neighbours.empty(), "has interfaces but no namespace");
+    require(spec.interfaces.empty() && spec.routes.empty() && spec.neighbours.empty(),
+            "has interfaces but no namespace");
     return;
   }
   require(is_namespace_name(spec.namespace_name), "has a namespace whose name is not allowed");
   require(spec.interfaces.size() <= kInterfacesMax, "has too many interfaces");
-  require(spec.routes.size() <= kRoutesMax && spec.neighbours.size() <= kNeighboursMax, "has too many routes or neighbours");
+  require(spec.routes.size() <= kRoutesMax && spec.neighbours.size() <= kNeighboursMax,
+          "has too many routes or neighbours");
   std::set<std::string> names, host_names;
   for (const auto& interface : spec.interfaces) {
     check_interface(interface);
@@ -115,8 +117,12 @@ void check_spec(const NetworkSpec& spec) {
 }
 
 NetworkInterface interface_from(const json& object) {
-  return {.name = object.at("name"), .mac = object.at("mac"), .mtu = object.at("mtu"), .addresses = object.at("addresses"),
-          .host_name = object.at("host_name"), .bridge = object.at("bridge")};
+  return {.name = object.at("name"),
+          .mac = object.at("mac"),
+          .mtu = object.at("mtu"),
+          .addresses = object.at("addresses"),
+          .host_name = object.at("host_name"),
+          .bridge = object.at("bridge")};
 }
 
 json json_of(const NetworkInterface& interface) {

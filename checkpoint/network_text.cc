@@ -55,7 +55,8 @@ std::optional<IpAddress> address_of_prefix(const std::string& text) {
   const auto slash = text.find('/');
   if (slash == std::string::npos) return std::nullopt;
   const auto address = address_from(text.substr(0, slash));
-  if (!address || !number_from(std::string_view(text).substr(slash + 1), address->is_v6 ? 128 : 32)) return std::nullopt;
+  if (!address || !number_from(std::string_view(text).substr(slash + 1), address->is_v6 ? 128 : 32))
+    return std::nullopt;
   return address;
 }
 

@@ -2,6 +2,7 @@
 #include "checkpoint/oci_runtime.h"
 
 #include <cerrno>
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -70,20 +71,28 @@ std::optional<ContainerInfo> ask(const std::string& runtime, const std::string& 
 
 bool is_missing(const Error& error) { return error.code() == std::errc::no_such_file_or_directory; }
 
+/// A runtime that is gone may have left the container behind: its state directory tells.
+void refuse_orphan(const std::string& runtime, const std::string& id) {
+  if (std::filesystem::exists("/run/" + runtime + "/" + id))
+    throw Error(Errc::criu_missing,
+                "container " + id + " belongs to " + runtime + ", which is not installed here; scripts/setup installs it");
+}
+
 ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::string& id) {
   std::string asked;
   for (const auto& runtime : runtimes) {
     try {
       if (auto info = ask(runtime, id)) return *info;
-      asked += (asked.empty() ? "" : " nor ") + runtime;
+      asked += (asked.empty() ? "" : " and ") + runtime;
     } catch (const Error& error) {
       if (!is_missing(error)) throw;
+      refuse_orphan(runtime, id);
     }
   }
   if (!asked.empty())
-    throw Error(Errc::unknown_container, "no container " + id + " on this host: " + asked + " knows it");
+    throw Error(Errc::unknown_container, "there is no container " + id + " (asked " + asked + "); check the name and the host");
   throw Error(Errc::criu_missing, (runtimes.size() > 1 ? "neither runc nor crun" : "no " + runtimes.front()) +
-                                      " is installed on this host; scripts/setup installs both, and CRIU");
+                                      " is installed; scripts/setup installs both, and CRIU");
 }
 
 Cgroup cgroup_of(const ContainerInfo& container) {

@@ -18,8 +18,8 @@ using namespace std::chrono_literals;
 constexpr auto kKillTimeout = 10s;
 constexpr auto kDeleteTimeout = 20s;
 
-/// Where runc and crun put a container: where its config says, below our own cgroup if that is relative, and if it says nothing
-/// under its id.
+/// Where runc and crun put a container: where its config says, below our own cgroup if that is relative, and if it says
+/// nothing under its id.
 std::vector<std::string> possible_paths(const ContainerInfo& container) {
   const std::string path = cgroups_path_of(read_config(container.bundle));
   const std::string name = path.empty() ? container.id : path;

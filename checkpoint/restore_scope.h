@@ -11,14 +11,15 @@
 
 namespace vmigrate {
 
-/// The cgroup, the runtime's records and the mounts of a container that is being restored. A restore that failed before the runtime wrote
-/// its state can be found by its cgroup only. All operations block.
+/// The cgroup, the runtime's records and the mounts of a container that is being restored. A restore that failed before
+/// the runtime wrote its state can be found by its cgroup only. All operations block.
 class RestoreScope {
  public:
   explicit RestoreScope(ContainerInfo container, std::filesystem::path images = {});
   /// Throws Error(Errc::already_exists) if tasks are in a cgroup that the restored container would get.
   void check_empty() const;
-  /// Kills every task (thawing only those that are killed), forgets the container, unmounts what CRIU mounted and removes its log. Logs what fails.
+  /// Kills every task (thawing only those that are killed), forgets the container, unmounts what CRIU mounted and
+  /// removes its log. Logs what fails.
   void remove_everything() const noexcept;
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which processes were stopped (SIGSTOP, ^Z) when a checkpoint was written, so that a restore leaves just those stopped.
+// Which processes were stopped (SIGSTOP, ^Z) when a checkpoint was written, so that a restore leaves just those
+// stopped.
 #pragma once
 
 #include <sys/types.h>

@@ -81,6 +81,7 @@ std::optional<Extent> RawFile::next_data(BlockIndex from) const {
   if (data < 0) return errno == ENXIO ? std::nullopt : std::optional(everything);
   const auto hole = ::lseek(file_.get(), data, SEEK_HOLE);
   if (hole < 0) return everything;
+  if (hole == data) return next_data(from);  // discarded between the two questions
   const auto first = (static_cast<std::uint64_t>(data) - offset_) / kBlockBytes;
   const auto end = (static_cast<std::uint64_t>(hole) - offset_ + kBlockBytes - 1) / kBlockBytes;
   if (first >= block_count) return std::nullopt;

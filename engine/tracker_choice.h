@@ -20,8 +20,9 @@ struct ArmedTracker {
   std::string remark;   ///< why it is not the kernel's tracker; empty otherwise
 };
 
-/// Arms a tracker on a mounted device. `volume` and `digests` are what the rescan tracker reads and compares with; they must outlive
-/// it. Throws Error(Errc::tracker_unavailable) when a kind was asked for that cannot run here, with the reason.
+/// Arms a tracker on a mounted device. `volume` and `digests` are what the rescan tracker reads and compares with; they
+/// must outlive it. Throws Error(Errc::tracker_unavailable) when a kind was asked for that cannot run here, with the
+/// reason.
 ArmedTracker arm_tracker(TrackerKind kind, asio::thread_pool& pool, const MountedDevice& device, Volume& volume,
                          DigestIndex& digests);
 

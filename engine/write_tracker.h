@@ -14,9 +14,9 @@ namespace vmigrate {
 /// Remembers which blocks of one volume were written, from construction to destruction.
 ///
 /// Contract (argued in docs/dirty-tracking.md, tested for every implementation by
-/// tests/contract/write_tracker_contract.h): a write that finished before drain_into() was called is in this drain or an
-/// earlier one; a write that finishes during the call is in this drain or the next. No write is in neither.
-/// So: drain first, then read the blocks. Discards and write-zeroes are writes.
+/// tests/contract/write_tracker_contract.h): a write that finished before drain_into() was called is in this drain or
+/// an earlier one; a write that finishes during the call is in this drain or the next. No write is in neither. So:
+/// drain first, then read the blocks. Discards and write-zeroes are writes.
 class WriteTracker {
  public:
   virtual ~WriteTracker() = default;

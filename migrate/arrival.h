@@ -30,6 +30,8 @@ class Arrival {
   virtual Task<> restore() = 0;
   /// OWNED is recorded: links up, processes go on. On failure it may be called again.
   virtual Task<> run() = 0;
+  /// It runs here and the source knows: nothing more will be recorded, and another migration may begin.
+  virtual void close_journal() noexcept = 0;
   /// Tells the network again where the container is now.
   virtual void announce() noexcept = 0;
   /// Removes everything that prepare made. Never after OWNED. Does not throw: what cannot be removed is logged.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/destination_session.h"
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/assert.h"
 #include "base/log.h"
 #include "migrate/image_stream.h"
 #include "migrate/remote_block_sink.h"
-#include "migrate/source_session.h"
 
 namespace vmigrate {
 namespace {
@@ -169,15 +169,25 @@ Task<> DestinationSession::run_here() {
   enter(DestinationEvent::resumed);
   const Message running = Running{id_, outcome_.offer.epoch};
   co_await tell(running);
-  for (int i = 0; i < kAnnouncements; ++i) {
-    co_await parts_.clock.sleep_for(kAnnouncementPause);
-    arrival_->announce();
-  }
+  // Beside each other: switches should hear soon where it is, and the next move should not have to wait for that.
+  using namespace asio::experimental::awaitable_operators;
+  co_await (wait_for_done() && announce());
+}
+
+Task<> DestinationSession::wait_for_done() {
   parts_.channel.set_idle_timeout(kDoneTimeout);
   try {
     co_await expect<Done>(parts_.channel);
   } catch (const Error& error) {
     log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " event=done_untold reason=" + error.what());
+  }
+  arrival_->close_journal();
+}
+
+Task<> DestinationSession::announce() {
+  for (int i = 0; i < kAnnouncements; ++i) {
+    co_await parts_.clock.sleep_for(kAnnouncementPause);
+    arrival_->announce();
   }
 }
 

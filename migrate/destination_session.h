@@ -8,6 +8,7 @@
 #include "migrate/arrival.h"
 #include "migrate/block_writer.h"
 #include "migrate/cancellation.h"
+#include "migrate/failure.h"
 #include "migrate/progress.h"
 #include "migrate/report.h"
 #include "migrate/session_state.h"
@@ -48,6 +49,8 @@ class DestinationSession {
   Task<> restore();
   Task<> take_over();
   Task<> run_here();
+  Task<> wait_for_done();
+  Task<> announce();
   Task<> recover(Failure failure);
   Task<> keep_trying_to_run();
   Task<> refuse_prepared(bool is_peer_lost);

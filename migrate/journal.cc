@@ -114,6 +114,14 @@ void create_file(const std::filesystem::path& path) {
   sync_directory(path.parent_path());
 }
 
+/// A file that was removed or replaced between open and lock is nobody's journal any more.
+bool is_current(const UniqueFd& file, const std::filesystem::path& path) {
+  struct stat opened {};
+  struct stat named {};
+  return file.is_open() && ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
 struct Loaded {
   std::vector<Record> records;
   Bits128 last_checksum;
@@ -153,13 +161,19 @@ std::string_view name_of(RecordType type) noexcept {
 }
 
 Journal::Journal(const std::filesystem::path& directory, const std::string& container) : path_(directory / container) {
-  if (!std::filesystem::exists(path_)) create_file(path_);
-  file_ = UniqueFd(check_syscall(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW), "open", path_.native()));
-  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
-    throw Error(Errc::busy, "another migration of container " + container + " is under way on this host; wait for its end");
+  while (!is_current(file_, path_)) {
+    if (!std::filesystem::exists(path_)) create_file(path_);
+    file_ = UniqueFd(check_syscall(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW), "open", path_.native()));
+    if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
+      throw Error(Errc::busy, "another migration of container " + container + " is under way; wait for its end");
+  }
   Loaded loaded = load_file(file_.get(), path_);
   records_ = std::move(loaded.records);
   last_checksum_ = loaded.last_checksum;
+}
+
+Journal::~Journal() {
+  if (file_.is_open() && records_.empty() && !has_failed_) ::unlink(path_.c_str());
 }
 
 std::optional<Record> Journal::newest() const {

@@ -45,6 +45,10 @@ class Journal {
  public:
   /// Opens or creates `<directory>/<container>`. Throws Error(Errc::busy) when another session holds it.
   Journal(const std::filesystem::path& directory, const std::string& container);
+  Journal(Journal&& other) noexcept = default;
+  Journal& operator=(Journal&&) = delete;
+  /// A journal without a record is removed: an attempt that came to nothing leaves nothing.
+  ~Journal();
 
   std::optional<Record> newest() const;
   /// The newest record about one migration.

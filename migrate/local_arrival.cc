@@ -79,19 +79,20 @@ class LocalArrival final : public Arrival {
         offer_(offer),
         image_(host.state.image(offer.container)),
         bundle_(host.state.bundle(offer.container)),
-        journal_(host.state.journals(), offer.container),
+        journal_(std::in_place, host.state.journals(), offer.container),
         digests_({offer.volume_bytes}, host.state.scratch()),
         checkpoint_(ImageDir::create(host.state.scratch(), offer.container + "-in", offer.checkpoint_bytes_max)) {}
 
   Task<> prepare();
 
-  Journal& journal() override { return journal_; }
+  Journal& journal() override { return *journal_; }
   BlockSink& sink() override { return *sink_; }
   DigestIndex& digests() override { return digests_; }
   ImageDir& checkpoint() override { return checkpoint_; }
   Task<Bits128> digest_again() override;
   Task<> restore() override;
   Task<> run() override;
+  void close_journal() noexcept override { journal_.reset(); }
   void announce() noexcept override { network_->announce(); }
   Task<> discard() override;
   void leave_as_it_is() noexcept override;
@@ -104,7 +105,7 @@ class LocalArrival final : public Arrival {
   Offer offer_;
   fs::path image_;
   fs::path bundle_;
-  Journal journal_;
+  std::optional<Journal> journal_;
   DigestIndex digests_;
   ImageDir checkpoint_;
   std::unique_ptr<BlockSink> sink_;
@@ -116,10 +117,10 @@ class LocalArrival final : public Arrival {
 };
 
 Task<> LocalArrival::prepare() {
-  if (journal_.epoch() >= offer_.epoch)
+  if (journal_->epoch() >= offer_.epoch)
     throw Error(Errc::already_exists, "container " + offer_.container + " comes with epoch " + std::to_string(offer_.epoch) +
                                           ", but the journal of " + host_name() + " is at " +
-                                          std::to_string(journal_.epoch()) + ": a newer copy was here; remove " +
+                                          std::to_string(journal_->epoch()) + ": a newer copy was here; remove " +
                                           (host_.state.journals() / offer_.container).native() + " if that one is gone for ever");
   sink_ = create_image_sink(host_.pool, image_, {offer_.volume_bytes}, offer_.used_bytes);
   has_image_ = true;

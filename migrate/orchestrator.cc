@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "migrate/host_facts.h"
-#include "migrate/source_session.h"
+#include "migrate/report.h"
 
 namespace vmigrate {
 namespace {
@@ -88,8 +88,11 @@ Task<json> run_errand(const SessionHost& here, Errand errand, Progress& progress
   }
   cancellation.on_request({});
   if (thrown) {
-    const Request request{.container = errand.container};
-    report = to_json(refused_report(request, errand.source, errand.destination, failure_of(thrown, Errc::internal)));
+    report = to_json(MigrationReport{.outcome = Outcome::aborted,
+                                     .failure = failure_of(thrown, Errc::internal),
+                                     .container = errand.container,
+                                     .source = errand.source,
+                                     .destination = errand.destination});
   }
   co_return report;
 }

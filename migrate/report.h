@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/convergence.h"
+#include "migrate/failure.h"
 
 namespace vmigrate {
 
@@ -23,11 +24,6 @@ enum class Outcome {
   predicted,         ///< a dry run
 };
 std::string_view name_of(Outcome outcome) noexcept;
-
-struct Failure {
-  Errc code = Errc::internal;
-  std::string sentence;
-};
 
 /// The time in which nothing of the container ran, cut where one part ends and the next begins.
 struct DowntimePart {

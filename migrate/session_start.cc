@@ -23,7 +23,11 @@ constexpr auto kOpenTimeout = 120s;
 
 /// The report of a session that never began, or whose other side holds the full one.
 json short_report(const Request& request, const std::string& source, const std::string& destination, const Failure& failure) {
-  return to_json(refused_report(request, source, destination, failure));
+  return to_json(MigrationReport{.outcome = Outcome::aborted,
+                                 .failure = failure,
+                                 .container = request.container,
+                                 .source = source,
+                                 .destination = destination});
 }
 
 /// Runs `steps`; what it throws becomes the report.

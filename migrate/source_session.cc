@@ -17,10 +17,12 @@ using namespace std::chrono_literals;
 constexpr auto kAnswerTimeout = 60s;        // the destination makes an image and runs `criu check`
 constexpr auto kIdleTimeout = 30s;
 constexpr auto kRunningTimeout = 30s;       // then we ask
+constexpr auto kLastWordTimeout = 1s;
 constexpr auto kFirstAskAfter = 1s;
 constexpr auto kLastAskAfter = 30s;
 // What a freeze costs besides bytes (measured: CRIU dump 45 ms, restore 100 ms, runtime commands, round trips).
 constexpr auto kFixedDowntime = 300ms;
+constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
 
 }  // namespace
 
@@ -51,8 +53,10 @@ Task<MigrationReport> SourceSession::run() {
     thrown = std::current_exception();
   }
   if (thrown) {
-    const Failure failure = failure_of(thrown, Errc::copy_failed);
-    co_await recover(failure, means_peer_is_lost(failure.code));
+    Failure failure = failure_of(thrown, Errc::copy_failed);
+    const bool is_peer_lost = means_peer_is_lost(failure.code);
+    if (is_peer_lost && !is_given(state_)) failure = co_await last_word(failure);
+    co_await recover(failure, is_peer_lost);
   }
   parts_.cancellation.on_request({});
   report_.total = parts_.clock.now() - started_;
@@ -171,9 +175,22 @@ Task<> SourceSession::copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink)
     remark(std::string(error.what()) + "; comparing every block with what was sent");
     is_lost = true;
   }
-  if (is_lost) note_round(co_await copier.copy_differences(), wire_before);
+  if (is_lost) {
+    check_comparison_fits();
+    note_round(co_await copier.copy_differences(), wire_before);
+  }
   if (parts_.departure.offer().options.verifies) co_await verify(sink);
   report_.image_digest = sink.acknowledged_root();
+}
+
+/// Reading everything while frozen is right only where it is quick.
+void SourceSession::check_comparison_fits() const {
+  const double seconds = static_cast<double>(parts_.departure.offer().used_bytes) / kComparedBytesPerSecond;
+  if (std::chrono::duration<double>(seconds) > std::chrono::duration<double>(freeze_budget_left()))
+    throw Error(Errc::tracking_lost, "the write tracker missed writes, and comparing " +
+                                         format_bytes(parts_.departure.offer().used_bytes) +
+                                         " would keep the container frozen for longer than --freeze-timeout; "
+                                         "use --tracker=rescan, or start again");
 }
 
 /// Both sides read the whole image again; the destination's digest comes with the acknowledgement.
@@ -262,6 +279,21 @@ Task<> SourceSession::reclaim() {
   report_.outcome = Outcome::aborted;
   report_.failure = Failure{Errc::restore_failed, "the destination refused at the last moment; the container runs on the source"};
   enter(SourceEvent::reclaimed);
+}
+
+/// A destination that failed says why and hangs up; while we were sending we did not listen.
+Task<Failure> SourceSession::last_word(const Failure& failure) {
+  parts_.channel.set_idle_timeout(kLastWordTimeout);
+  std::exception_ptr thrown;
+  try {
+    const Message message = co_await parts_.channel.receive();
+    throw_unexpected(parts_.channel, message, "nothing");
+  } catch (const PeerError&) {
+    thrown = std::current_exception();
+  } catch (const Error& nothing) {
+    log(LogLevel::debug, std::string("event=no_last_word reason=") + nothing.what());
+  }
+  co_return thrown ? failure_of(thrown, Errc::copy_failed) : failure;
 }
 
 // --- when something failed ----------------------------------------------------------------------------------------
@@ -382,27 +414,5 @@ void SourceSession::check_freeze_budget() {
                                    "); it goes on running on the source");
 }
 
-MigrationReport refused_report(const Request& request, const std::string& source, const std::string& destination,
-                               const Failure& failure) {
-  MigrationReport report;
-  report.outcome = Outcome::aborted;
-  report.failure = failure;
-  report.container = request.container;
-  report.source = source;
-  report.destination = destination;
-  return report;
-}
-
-Failure failure_of(std::exception_ptr thrown, Errc otherwise) {
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const Error& error) {
-    return {error.code_or(otherwise), error.what()};
-  } catch (const std::exception& error) {
-    return {Errc::internal, error.what()};
-  }
-}
-
-bool means_peer_is_lost(Errc code) { return code == Errc::connection_lost; }
 
 }  // namespace vmigrate

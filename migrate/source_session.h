@@ -10,6 +10,7 @@
 #include "engine/volume_copier.h"
 #include "migrate/cancellation.h"
 #include "migrate/departure.h"
+#include "migrate/failure.h"
 #include "migrate/progress.h"
 #include "migrate/remote_block_sink.h"
 #include "migrate/report.h"
@@ -53,6 +54,7 @@ class SourceSession {
   Task<> release();
   Task<> reclaim();
 
+  Task<Failure> last_word(const Failure& failure);
   Task<> recover(Failure failure, bool is_peer_lost);
   Task<> roll_back(const Failure& failure, bool is_peer_lost);
   Task<> resolve_doubt();
@@ -64,6 +66,7 @@ class SourceSession {
   void remark(const std::string& text);
   void lap(const char* part);
   void check_freeze_budget();
+  void check_comparison_fits() const;
   Duration freeze_budget_left() const;
 
   Parts parts_;
@@ -77,12 +80,5 @@ class SourceSession {
   TimePoint started_{};
   TimePoint frozen_since_{};
 };
-
-/// A session that failed before it existed: the source's own preflight refused.
-MigrationReport refused_report(const Request& request, const std::string& source, const std::string& destination, const Failure& failure);
-
-/// What an exception means: a named failure, and whether the peer is gone.
-Failure failure_of(std::exception_ptr thrown, Errc otherwise);
-bool means_peer_is_lost(Errc code);
 
 }  // namespace vmigrate

@@ -42,7 +42,13 @@ class Channel {
   virtual std::uint64_t bytes_sent() const = 0;
 };
 
-/// Receives, and throws unless the message is a T. Refuse and Abort from the peer are thrown as Error with the peer's code
+/// What the peer said in a Refuse or an Abort: its code, its sentence, which names its own host.
+class PeerError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Receives, and throws unless the message is a T. Refuse and Abort from the peer are thrown as PeerError with the peer's code
 /// and sentence; anything else is a protocol_violation.
 template <typename T>
 Task<T> expect(Channel& channel);

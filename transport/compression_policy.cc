@@ -60,12 +60,13 @@ void CompressionPolicy::end_raw_probe() {
   enter(stays ? Phase::lz4 : Phase::raw);
 }
 
-/// One message is enough: it cannot get through faster than it is compressed, nor faster than the link carries the rest.
+/// One message is enough: it cannot get through faster than it is compressed, nor faster than the link carries the
+/// rest.
 void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {
   has_met_lz4_ = true;
   const double compress_rate = rate_of(message.plain_bytes, message.compress_time);
-  const double link_rate =
-      raw_rate_ * static_cast<double>(message.plain_bytes) / static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
+  const double link_rate = raw_rate_ * static_cast<double>(message.plain_bytes) /
+                           static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
   const double promised = std::min(compress_rate, link_rate);
   if (promised <= raw_rate_ * kWorthIt) {
     grow_interval();

@@ -17,10 +17,10 @@ struct SentMessage {
   Duration total_time{};         ///< compressing and sending
 };
 
-/// Compressing costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow one.
-/// Two rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured compressed.
-/// The one not in use is tried again now and then, since links and data change. When the link is not the bottleneck
-/// send() returns at once, the raw rate is high, and nothing is compressed.
+/// Compressing costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow
+/// one. Two rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured
+/// compressed. The one not in use is tried again now and then, since links and data change. When the link is not the
+/// bottleneck send() returns at once, the raw rate is high, and nothing is compressed.
 class CompressionPolicy {
  public:
   static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;

@@ -55,7 +55,8 @@ void encode_header(const FrameHeader& header, std::span<std::byte, kFrameHeaderB
 
 FrameHeader decode_header(std::span<const std::byte, kFrameHeaderBytes> bytes) {
   ByteReader reader(bytes);
-  if (reader.u16() != kFrameMagic) throw Error(Errc::protocol_violation, "a frame does not begin with the magic number");
+  if (reader.u16() != kFrameMagic)
+    throw Error(Errc::protocol_violation, "a frame does not begin with the magic number");
   FrameHeader header;
   header.type = reader.u8();
   const std::uint8_t flags = reader.u8();

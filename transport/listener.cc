@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The listening half of endpoint.h: accept, prove, hand over. Until a peer is proven it costs one slot of a fixed number.
+// The listening half of endpoint.h: accept, prove, hand over. Until a peer is proven it costs one slot of a fixed
+// number.
 #include <algorithm>
 #include <list>
 

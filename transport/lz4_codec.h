@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One lz4 block per message: compressed when that makes it smaller, expanded into a buffer of exactly the announced size.
+// One lz4 block per message: compressed when that makes it smaller, expanded into a buffer of exactly the announced
+// size.
 #pragma once
 
 #include <cstddef>

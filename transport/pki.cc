@@ -82,7 +82,8 @@ std::string alternatives_of(const CertificateRequest& request) {
   return all;
 }
 
-// --- certificates ------------------------------------------------------------------------------------------------------
+// --- certificates
+// ------------------------------------------------------------------------------------------------------
 
 struct Issued {
   X509Ptr certificate;
@@ -157,7 +158,8 @@ Issued make_leaf(const Issued& authority, const CertificateRequest& request, con
   return made;
 }
 
-// --- files -------------------------------------------------------------------------------------------------------------
+// --- files
+// -------------------------------------------------------------------------------------------------------------
 
 std::string pem_of(BIO* bio) {
   char* data = nullptr;
@@ -183,7 +185,8 @@ void make_private_directory(const path& directory) {
 }
 
 void sync_directory(const path& directory) {
-  const UniqueFd fd(check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.string()));
+  const UniqueFd fd(
+      check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.string()));
   check_syscall(::fsync(fd.get()), "fsync", directory.string());
 }
 

@@ -18,7 +18,9 @@ constexpr std::size_t kInBytes = 68 << 10;
 
 SocketBio& owner_of(BIO* bio) { return *static_cast<SocketBio*>(BIO_get_data(bio)); }
 
-int bio_write(BIO* bio, const char* data, int size) { return owner_of(bio).write(data, static_cast<std::size_t>(size)); }
+int bio_write(BIO* bio, const char* data, int size) {
+  return owner_of(bio).write(data, static_cast<std::size_t>(size));
+}
 int bio_read(BIO* bio, char* into, int size) { return owner_of(bio).read(into, static_cast<std::size_t>(size)); }
 
 long bio_control(BIO* bio, int command, long, void*) {

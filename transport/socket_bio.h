@@ -9,8 +9,8 @@
 
 namespace vmigrate {
 
-/// Gathers records that are written and reads many records at once. Reads and writes that would block set OpenSSL's retry
-/// flags. Gathered records leave with flush(). The socket belongs to the caller and must outlive every call.
+/// Gathers records that are written and reads many records at once. Reads and writes that would block set OpenSSL's
+/// retry flags. Gathered records leave with flush(). The socket belongs to the caller and must outlive every call.
 class SocketBio {
  public:
   explicit SocketBio(int fd);

@@ -88,7 +88,8 @@ Task<> TlsChannel::send(const Message& message) {
 
 bool TlsChannel::wants_compression(const Message& message, std::size_t plain_bytes) const {
   // A LinkProbe measures the link, and a link is measured in bytes that travel.
-  const bool is_compressible = std::holds_alternative<BlockData>(message) || std::holds_alternative<ImageChunk>(message);
+  const bool is_compressible =
+      std::holds_alternative<BlockData>(message) || std::holds_alternative<ImageChunk>(message);
   if (!is_compressible || plain_bytes < kCompressBytesMin || compression_ == Compression::none) return false;
   return compression_ == Compression::lz4 || policy_.wants_compression();
 }

@@ -28,7 +28,8 @@ constexpr int kKeepaliveIdleSeconds = 10;
 constexpr int kKeepaliveProbeSeconds = 5;
 constexpr int kKeepaliveProbes = 3;
 constexpr int kUnacknowledgedMsMax = 30'000;
-// What a closing connection reads away, since unread bytes turn a close into a reset that can overtake our last message.
+// What a closing connection reads away, since unread bytes turn a close into a reset that can overtake our last
+// message.
 constexpr std::size_t kDiscardBytesMax = 8 << 20;
 
 void set_option(int fd, int level, int option, int value) {

@@ -19,8 +19,8 @@ namespace vmigrate {
 
 enum class TlsRole { connecting, accepting };
 
-/// One reader and one writer at a time, on one executor. OpenSSL works on the socket directly, since Asio's stream would
-/// copy every record twice more. Failures are Errors whose sentences name the peer.
+/// One reader and one writer at a time, on one executor. OpenSSL works on the socket directly, since Asio's stream
+/// would copy every record twice more. Failures are Errors whose sentences name the peer.
 class TlsStream {
  public:
   /// `context` is used during construction only. `peer` is what errors call the other side until it is known better.

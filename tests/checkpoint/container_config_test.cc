@@ -47,16 +47,22 @@ struct BadConfig {
 const BadConfig kBadConfigs[] = {
     {R"([{"op":"add","path":"/hooks","value":{"prestart":[{"path":"/bin/x"}]}}])", "prestart hooks"},
     {R"([{"op":"add","path":"/hooks","value":{"createRuntime":[{"path":"/bin/x"}]}}])", "createRuntime hooks"},
-    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/data","type":"bind","source":"/srv"}}])", "bind mount of"},
-    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/data","source":"/srv","options":["rbind"]}}])", "bind mount of"},
+    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/data","type":"bind","source":"/srv"}}])",
+     "bind mount of"},
+    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/data","source":"/srv","options":["rbind"]}}])",
+     "bind mount of"},
     {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/etc/resolv.conf","type":"none","source":"/x","options":["bind"]}}])",
      "/etc/resolv.conf"},
-    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/d","type":"tmpfs","source":"/","options":["bind"]}}])", "bind mount of"},
+    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/d","type":"tmpfs","source":"/","options":["bind"]}}])",
+     "bind mount of"},
     {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/data","type":"ext4","source":"/dev/sda1"}}])", "ext4"},
     {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/data","type":"overlay","source":"o"}}])", "overlay"},
-    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/a/../../b","type":"tmpfs","source":"t"}}])", "plain absolute path"},
-    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"data","type":"tmpfs","source":"t"}}])", "plain absolute path"},
-    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/d","type":"tmpfs","source":"t","options":["rshared"]}}])", "shared"},
+    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/a/../../b","type":"tmpfs","source":"t"}}])",
+     "plain absolute path"},
+    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"data","type":"tmpfs","source":"t"}}])",
+     "plain absolute path"},
+    {R"([{"op":"add","path":"/mounts/-","value":{"destination":"/d","type":"tmpfs","source":"t","options":["rshared"]}}])",
+     "shared"},
     {R"([{"op":"remove","path":"/linux/namespaces/0"}])", "host's pid namespace"},
     {R"([{"op":"remove","path":"/linux/namespaces/1"}])", "host's mount namespace"},
     {R"([{"op":"remove","path":"/linux/namespaces/2"}])", "host's ipc namespace"},
@@ -67,11 +73,15 @@ const BadConfig kBadConfigs[] = {
     {R"([{"op":"add","path":"/linux/namespaces/-","value":{"type":"time"}}])", "time"},
     {R"([{"op":"add","path":"/linux/namespaces/-","value":{"type":"network"}}])", "two network namespaces"},
     {R"([{"op":"add","path":"/linux/uidMappings","value":[{"containerID":0,"hostID":0,"size":1}]}])", "uidMappings"},
-    {R"([{"op":"add","path":"/linux/devices/-","value":{"path":"/dev/sda","type":"b","major":8,"minor":0}}])", "/dev/sda"},
-    {R"([{"op":"add","path":"/linux/devices/-","value":{"path":"/dev/null","type":"b","major":8,"minor":0}}])", "/dev/null"},
+    {R"([{"op":"add","path":"/linux/devices/-","value":{"path":"/dev/sda","type":"b","major":8,"minor":0}}])",
+     "/dev/sda"},
+    {R"([{"op":"add","path":"/linux/devices/-","value":{"path":"/dev/null","type":"b","major":8,"minor":0}}])",
+     "/dev/null"},
     {R"([{"op":"add","path":"/linux/resources/devices/-","value":{"allow":true,"access":"rwm"}}])", "open devices"},
-    {R"([{"op":"add","path":"/linux/resources/devices/-","value":{"allow":true,"type":"b","major":8,"access":"r"}}])", "open devices"},
-    {R"([{"op":"add","path":"/linux/resources/devices/-","value":{"allow":true,"type":"a","access":"m"}}])", "open devices"},
+    {R"([{"op":"add","path":"/linux/resources/devices/-","value":{"allow":true,"type":"b","major":8,"access":"r"}}])",
+     "open devices"},
+    {R"([{"op":"add","path":"/linux/resources/devices/-","value":{"allow":true,"type":"a","access":"m"}}])",
+     "open devices"},
     {R"([{"op":"add","path":"/annotations/org.criu.config","value":"/tmp/x"}])", "org.criu.config"},
     {R"([{"op":"add","path":"/annotations/run.oci.handler","value":"wasm"}])", "run.oci.handler"},
     {R"([{"op":"add","path":"/annotations/org.systemd.property.ExecStart","value":"x"}])", "steers"},
@@ -101,7 +111,9 @@ std::string sentence_of(const std::string& config) {
 
 }  // namespace
 
-TEST_CASE("an ordinary config can be moved", "[checkpoint][config]") { CHECK_NOTHROW(check_config(good_config().dump())); }
+TEST_CASE("an ordinary config can be moved", "[checkpoint][config]") {
+  CHECK_NOTHROW(check_config(good_config().dump()));
+}
 
 TEST_CASE("a config that reaches beyond its container is refused, and the sentence says why", "[checkpoint][config]") {
   for (const auto& bad : kBadConfigs) {
@@ -128,7 +140,8 @@ TEST_CASE("what is no config at all is the peer's mistake", "[checkpoint][config
 }
 
 TEST_CASE("the destination's config differs in places only", "[checkpoint][config]") {
-  const auto text = adapt_config(good_config().dump(), {.rootfs = "/srv/ct7", .network_namespace_path = "/run/netns/other"});
+  const auto text =
+      adapt_config(good_config().dump(), {.rootfs = "/srv/ct7", .network_namespace_path = "/run/netns/other"});
   auto adapted = json::parse(text);
   CHECK(adapted["root"]["path"] == "/srv/ct7");
   CHECK(network_namespace_of(text) == "/run/netns/other");
@@ -150,7 +163,8 @@ TEST_CASE("a config without rules for devices gets the one that denies them", "[
 TEST_CASE("a config without a cgroup gets one that is not below our service", "[checkpoint][config]") {
   auto config = good_config();
   config["linux"].erase("cgroupsPath");
-  ConfigPlacement placement{.rootfs = "/srv/ct7", .network_namespace_path = {}, .default_cgroups_path = "/vmigrate/ct7"};
+  ConfigPlacement placement{
+      .rootfs = "/srv/ct7", .network_namespace_path = {}, .default_cgroups_path = "/vmigrate/ct7"};
   CHECK(cgroups_path_of(adapt_config(config.dump(), placement)) == "/vmigrate/ct7");
   CHECK(cgroups_path_of(adapt_config(good_config().dump(), placement)) == "/containers/ct7");
 }

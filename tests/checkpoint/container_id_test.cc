@@ -12,8 +12,24 @@ TEST_CASE("a container id is what every runtime accepts", "[checkpoint]") {
 
 TEST_CASE("an id that could be a path, an option or a line of its own is refused", "[checkpoint]") {
   using namespace std::string_literals;
-  const std::vector<std::string> bad = {"",     "/",      "a/b",  "..",     "a..b",       ".a",   "-a",      "--root", "a b",
-                                        "a\nb", "a\0b"s,  "a;b",  "a$b",    "\xc3\xa4",   "a*",   "a:b",     "~",      std::string(300, 'a'),
+  const std::vector<std::string> bad = {"",
+                                        "/",
+                                        "a/b",
+                                        "..",
+                                        "a..b",
+                                        ".a",
+                                        "-a",
+                                        "--root",
+                                        "a b",
+                                        "a\nb",
+                                        "a\0b"s,
+                                        "a;b",
+                                        "a$b",
+                                        "\xc3\xa4",
+                                        "a*",
+                                        "a:b",
+                                        "~",
+                                        std::string(300, 'a'),
                                         std::string(256, 'a')};
   for (const auto& id : bad) {
     INFO(id);

@@ -32,7 +32,8 @@ TEST_CASE("a log without errors gives no reason, and a hostile one no control ch
 }
 
 TEST_CASE("only the last three reasons are told, each once", "[checkpoint]") {
-  const auto* const log = "Error (a.c:1): one\nError (a.c:1): two\nError (a.c:1): two\nError (a.c:1): three\nError (a.c:1): four";
+  const auto* const log =
+      "Error (a.c:1): one\nError (a.c:1): two\nError (a.c:1): two\nError (a.c:1): three\nError (a.c:1): four";
   CHECK(reason_in_criu_log(log) == "two; three; four");
 }
 

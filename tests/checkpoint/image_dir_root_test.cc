@@ -48,8 +48,9 @@ TEST_CASE("what is written into an image directory is listed, read and verified"
 TEST_CASE("an image directory refuses names that lead elsewhere, and more than its bounds", "[checkpoint][root]") {
   const TestDirectory parent;
   auto images = ImageDir::create(parent.path(), "images", 4096);
-  for (const std::string& name : {std::string(), std::string(".."), std::string("a/b"), std::string("-x"), std::string(".x"),
-                                  std::string("dump.log"), std::string("stats-restore"), std::string(256, 'a')})
+  for (const std::string& name :
+       {std::string(), std::string(".."), std::string("a/b"), std::string("-x"), std::string(".x"),
+        std::string("dump.log"), std::string("stats-restore"), std::string(256, 'a')})
     CHECK_THROWS_AS(images.write(name, 0, bytes_of("x")), Error);
   REQUIRE(::symlink("/etc/passwd", (images.path() / "link.img").c_str()) == 0);
   CHECK_THROWS_AS(images.write("link.img", 0, bytes_of("x")), Error);

@@ -23,16 +23,17 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A bridge with one veth "wire" in a network namespace that the whole test program has entered: threads started from now on
-/// are in it, too.
+/// A bridge with one veth "wire" in a network namespace that the whole test program has entered: threads started from
+/// now on are in it, too.
 class BridgeWorld {
  public:
   BridgeWorld() : outside_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
     check_syscall(::unshare(CLONE_NEWNET), "unshare");
-    run_checked({.argv = {"ip", "-batch", "-"},
-                 .input = "link add vmtbr0 type bridge forward_delay 0\nlink set vmtbr0 up\n"
-                          "link add wire0 type veth peer name wire1\nlink set wire0 master vmtbr0 up\nlink set wire1 up\n"},
-                Errc::internal);
+    run_checked(
+        {.argv = {"ip", "-batch", "-"},
+         .input = "link add vmtbr0 type bridge forward_delay 0\nlink set vmtbr0 up\n"
+                  "link add wire0 type veth peer name wire1\nlink set wire0 master vmtbr0 up\nlink set wire1 up\n"},
+        Errc::internal);
   }
   BridgeWorld(const BridgeWorld&) = delete;
   BridgeWorld& operator=(const BridgeWorld&) = delete;
@@ -126,7 +127,8 @@ TEST_CASE("connecting a network tells the bridges at once and keeps the neighbou
   CHECK(listener.heard() == "AAN");
   CHECK(took < 50ms);
   WARN("connect() took " << std::chrono::duration_cast<std::chrono::microseconds>(took).count() << " us");
-  CHECK(ip_inside(wanted.namespace_name, {"neigh"}).find("10.77.0.1 dev eth0 lladdr 02:77:01:00:00:01") != std::string::npos);
+  CHECK(ip_inside(wanted.namespace_name, {"neigh"}).find("10.77.0.1 dev eth0 lladdr 02:77:01:00:00:01") !=
+        std::string::npos);
   network->announce();
   CHECK(listener.heard() == "AAN");
 }
@@ -145,7 +147,8 @@ TEST_CASE("a held network is silent, and goes on with its neighbours", "[checkpo
   }
   network->announce();
   CHECK(listener.heard() == "AAN");
-  CHECK(ip_inside(wanted.namespace_name, {"neigh"}).find("10.77.0.1 dev eth0 lladdr 02:77:01:00:00:01") != std::string::npos);
+  CHECK(ip_inside(wanted.namespace_name, {"neigh"}).find("10.77.0.1 dev eth0 lladdr 02:77:01:00:00:01") !=
+        std::string::npos);
   hold_network(wanted)->keep_down();
   network->announce();
   CHECK(listener.heard() == "");

@@ -19,7 +19,8 @@ NetworkSpec good_spec() {
                           .addresses = {"10.77.0.10/24", "fd00::10/64"},
                           .host_name = "v-ct7",
                           .bridge = "br0"}},
-          .routes = {"10.9.0.0/16 dev eth0", "default via 10.77.0.1 dev eth0 metric 10", "::/0 via fd00::1 dev eth0 onlink"},
+          .routes = {"10.9.0.0/16 dev eth0", "default via 10.77.0.1 dev eth0 metric 10",
+                     "::/0 via fd00::1 dev eth0 onlink"},
           .neighbours = {"10.77.0.1 lladdr 02:77:01:00:00:01 dev eth0 nud reachable"}};
 }
 
@@ -82,17 +83,18 @@ TEST_CASE("a network from the wire with anything odd in it is refused", "[checkp
 }
 
 TEST_CASE("text that is no network at all is refused", "[checkpoint][network]") {
-  for (const std::string& text : {std::string(), std::string("7"), std::string("{}"), std::string(1000, '['), std::string(300'000, ' ')})
+  for (const std::string& text :
+       {std::string(), std::string("7"), std::string("{}"), std::string(1000, '['), std::string(300'000, ' ')})
     CHECK_THROWS_AS(network_spec_from_json(text), Error);
 }
 
 TEST_CASE("an IPv4 address is announced as ARP request and reply", "[checkpoint][network]") {
   const auto frames = announcement_of(*mac_from("02:77:00:00:00:0a"), *address_from("10.77.0.10"));
   REQUIRE(frames.size() == 2);
-  const Frame expected = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0x77, 0, 0, 0, 10, 8, 6,           // everyone, from, ARP
-                          0,    1,    8,    0,    6,    4,    0, 1,                                  // Ethernet, IPv4, request
-                          2,    0x77, 0,    0,    0,    10,   10, 77, 0, 10,                          // sender
-                          0,    0,    0,    0,    0,    0,    10, 77, 0, 10};                         // target
+  const Frame expected = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,  0x77, 0, 0,  0, 10, 8, 6,  // everyone, from, ARP
+                          0,    1,    8,    0,    6,    4,    0,  1,                         // Ethernet, IPv4, request
+                          2,    0x77, 0,    0,    0,    10,   10, 77,   0, 10,               // sender
+                          0,    0,    0,    0,    0,    0,    10, 77,   0, 10};              // target
   CHECK(frames[0] == expected);
   CHECK(frames[1][21] == 2);
 }
@@ -103,7 +105,8 @@ TEST_CASE("an IPv6 address is announced by an advertisement with a right checksu
   const Frame& frame = frames[0];
   REQUIRE(frame.size() == 14 + 40 + 32);
   std::uint32_t sum = 32 + 58;   // the pseudo header's length and next header
-  for (std::size_t at = 14 + 8; at < frame.size(); at += 2) sum += static_cast<std::uint32_t>(frame[at] << 8 | frame[at + 1]);
+  for (std::size_t at = 14 + 8; at < frame.size(); at += 2)
+    sum += static_cast<std::uint32_t>(frame[at] << 8 | frame[at + 1]);
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   CHECK(sum == 0xffff);
   CHECK(frame[54] == 136);

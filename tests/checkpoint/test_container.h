@@ -19,7 +19,8 @@ namespace vmigrate {
 
 class TestContainer {
  public:
-  TestContainer(asio::thread_pool& pool, std::string runtime, const std::string& mode = "ticks", NetworkSpec network = {})
+  TestContainer(asio::thread_pool& pool, std::string runtime, const std::string& mode = "ticks",
+                NetworkSpec network = {})
       : runtime_name_(std::move(runtime)), runtime_(make_oci_runtime(pool, runtime_name_)) {
     static int count = 0;
     id_ = "vmtest-" + std::to_string(::getpid()) + "-" + std::to_string(++count);
@@ -55,19 +56,24 @@ class TestContainer {
 
  private:
   void wait_for_ticks() const {
-    for (int tries = 0; tries < 300 && ticks() == 0; ++tries) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (int tries = 0; tries < 300 && ticks() == 0; ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
 
   void fill(const std::string& mode) {
     for (const auto* name : {"bin", "dev", "proc", "sys"}) std::filesystem::create_directories(rootfs() / name);
     std::filesystem::copy_file(VMIGRATE_CONTAINER_PROBE, rootfs() / "bin/probe");
-    std::ofstream(bundle() / "config.json") << R"({"ociVersion":"1.0.2","process":{"terminal":false,"user":{"uid":0,"gid":0},
-      "args":["/bin/probe",")" << mode << R"("],"cwd":"/","env":["PATH=/bin"]},"root":{"path":"rootfs"},"hostname":"vmtest",
+    std::ofstream(bundle() / "config.json")
+        << R"({"ociVersion":"1.0.2","process":{"terminal":false,"user":{"uid":0,"gid":0},
+      "args":["/bin/probe",")"
+        << mode << R"("],"cwd":"/","env":["PATH=/bin"]},"root":{"path":"rootfs"},"hostname":"vmtest",
       "mounts":[{"destination":"/proc","type":"proc","source":"proc"},
                 {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755","size=64k"]}],
-      "linux":{"cgroupsPath":")" << cgroups_path() << R"(","resources":{"devices":[{"allow":false,"access":"rwm"}]},
+      "linux":{"cgroupsPath":")"
+        << cgroups_path() << R"(","resources":{"devices":[{"allow":false,"access":"rwm"}]},
                "namespaces":[{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"},{"type":"cgroup"},
-               {"type":"network","path":")" << network_->namespace_path() << R"("}]}})";
+               {"type":"network","path":")"
+        << network_->namespace_path() << R"("}]}})";
   }
 
   std::string runtime_name_;

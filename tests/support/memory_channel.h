@@ -83,7 +83,8 @@ class MemoryChannel final : public Channel {
 
   Task<> send(const Message& message) override {
     const TimePoint deadline = clock_.now() + idle_timeout_;
-    while (out_.is_open && out_.frames.size() >= link_->options_.queue_messages_max) co_await wait(out_, deadline, "took");
+    while (out_.is_open && out_.frames.size() >= link_->options_.queue_messages_max)
+      co_await wait(out_, deadline, "took");
     if (!out_.is_open) throw_lost();
     MemoryLink::Frame frame = framed(message);
     bytes_sent_ += frame.size();

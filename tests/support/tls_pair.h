@@ -45,7 +45,8 @@ class TestPki {
   /// Issues on first use.
   std::filesystem::path host(const std::string& name, int valid_days = 825) const {
     const auto tls = directory_.path() / name;
-    if (!std::filesystem::exists(tls)) issue_certificates(ca(), tls, {name, {"IP:127.0.0.1", "IP:127.0.0.2"}, valid_days});
+    if (!std::filesystem::exists(tls))
+      issue_certificates(ca(), tls, {name, {"IP:127.0.0.1", "IP:127.0.0.2"}, valid_days});
     return tls;
   }
 

@@ -49,8 +49,9 @@ Task<> change_keys(const TlsContext& alpha, const TlsContext& beta) {
   const auto executor = co_await asio::this_coro::executor;
   tcp::acceptor acceptor(executor, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
   tcp::socket dialled(executor);
-  auto [accepted, unused] = co_await (acceptor.async_accept(asio::use_awaitable) &&
-                                      dialled.async_connect(acceptor.local_endpoint(), asio::as_tuple(asio::use_awaitable)));
+  auto [accepted, unused] =
+      co_await (acceptor.async_accept(asio::use_awaitable) &&
+                dialled.async_connect(acceptor.local_endpoint(), asio::as_tuple(asio::use_awaitable)));
   auto source = std::make_unique<TlsStream>(std::move(dialled), alpha.for_connecting().native_handle(),
                                             TlsRole::connecting, "beta");
   auto destination = std::make_unique<TlsStream>(std::move(accepted), beta.for_accepting().native_handle(),

@@ -54,15 +54,16 @@ TEST_CASE("an endpoint is HOST, HOST:PORT or [IPV6]:PORT", "[transport][endpoint
   CHECK(parse_endpoint("[fd00::2]:7701") == Endpoint{"fd00::2", 7701});
   CHECK(parse_endpoint("[fd00::2]") == Endpoint{"fd00::2", kDefaultPort});
   CHECK(parse_endpoint("fd00::2") == Endpoint{"fd00::2", kDefaultPort});
-  for (const char* text : {"", ":7700", "beta:", "beta:0", "beta:65536", "beta:+1", "beta:77x", "be ta", "be/ta", "-beta",
-                           "[beta]:1", "[fd00::2", "[fd00::2]7700", "a:b:c", "be\nta"}) {
+  for (const char* text : {"", ":7700", "beta:", "beta:0", "beta:65536", "beta:+1", "beta:77x", "be ta", "be/ta",
+                           "-beta", "[beta]:1", "[fd00::2", "[fd00::2]7700", "a:b:c", "be\nta"}) {
     INFO(text);
     CHECK_THROWS_AS(parse_endpoint(text), Error);
   }
 }
 
 TEST_CASE("an endpoint reads back as it was written", "[transport][endpoint]") {
-  for (const char* text : {"beta:7700", "10.77.0.2:1", "[fd00::2]:7701"}) CHECK(to_string(parse_endpoint(text)) == text);
+  for (const char* text : {"beta:7700", "10.77.0.2:1", "[fd00::2]:7701"})
+    CHECK(to_string(parse_endpoint(text)) == text);
 }
 
 TEST_CASE("nobody listening is connect_failed", "[transport][endpoint]") {

@@ -50,7 +50,8 @@ Task<std::string> outcome_for(ssl::context& context, Endpoint to) {
   const auto executor = co_await asio::this_coro::executor;
   ssl::stream<tcp::socket> stream(dial(executor, to), context);
   std::array<char, 1> byte{};
-  const auto [handshake] = co_await stream.async_handshake(ssl::stream_base::client, asio::as_tuple(asio::use_awaitable));
+  const auto [handshake] =
+      co_await stream.async_handshake(ssl::stream_base::client, asio::as_tuple(asio::use_awaitable));
   if (handshake) co_return handshake.message();
   const auto [read, size] = co_await stream.async_read_some(asio::buffer(byte), asio::as_tuple(asio::use_awaitable));
   co_return read.message();
@@ -120,7 +121,8 @@ Task<Duration> time_until_dropped(tcp::socket& socket) {
   const auto began = std::chrono::steady_clock::now();
   std::array<char, 256> answer{};
   for (;;) {
-    const auto [error, size] = co_await socket.async_read_some(asio::buffer(answer), asio::as_tuple(asio::use_awaitable));
+    const auto [error, size] =
+        co_await socket.async_read_some(asio::buffer(answer), asio::as_tuple(asio::use_awaitable));
     if (error) co_return std::chrono::steady_clock::now() - began;
   }
 }
