@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-2.0-or-later
 #
 # One TCP connection that asks a container for the next number every millisecond, and never connects again: what a
 # client notices of a migration. Ends on SIGTERM or SIGINT and prints one line.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 //
 // The program inside the lab's containers. It holds the kinds of state that a migration must carry and answers
 // questions about them, one line each, over TCP port 7000:

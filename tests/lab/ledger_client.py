@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# SPDX-License-Identifier: Apache-2.0
+# SPDX-License-Identifier: GPL-2.0-or-later
 #
 # One TCP connection that writes to a redis container as fast as it is acknowledged, remembers every acknowledged write
 # and compares them all in the end. It never connects again.
