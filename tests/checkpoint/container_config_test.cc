@@ -27,7 +27,8 @@ json good_config() {
     ],
     "linux": {
       "cgroupsPath": "/containers/ct7",
-      "resources": {"devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+      "resources": {"devices": [{"allow": false, "access": "rwm"},
+                                {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
                                 {"allow": true, "type": "c", "access": "m"}]},
       "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "cgroup"},
                      {"type": "network", "path": "/run/netns/ct7"}],
