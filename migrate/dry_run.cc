@@ -18,7 +18,6 @@ constexpr auto kLinkTimeMax = 2s;
 constexpr std::uint64_t kLinkBytesMax = 256 << 20;
 constexpr auto kAnswerTimeout = 60s;
 constexpr int kSamples = 10;
-constexpr auto kFixedDowntime = 300ms;   // as in source_session.cc
 
 struct Link {
   double bytes_per_second = 0;
@@ -125,7 +124,7 @@ Task<nlohmann::json> run_dry_run(DryRunParts parts) {
                       .policy = {.downtime_max = offer.options.downtime_max,
                                  .rounds_max = offer.options.rounds_max,
                                  .on_stall = offer.options.on_stall,
-                                 .fixed_downtime = kFixedDowntime,
+                                 .fixed_downtime = kFixedFreezeCost,
                                  .memory_bytes = offer.memory_bytes}};
   nlohmann::json report = to_json(estimate(input), input);
   report["event"] = "report";

@@ -38,6 +38,7 @@ constexpr std::array kRemedies = {
 
 /// The sentence with this host's name before it and advice behind it, where it lacks them.
 std::string complete(const std::string& sentence, Errc code) {
+  if (code == Errc::usage || code == Errc::invalid_name || code == Errc::same_host) return sentence;
   const std::string host = host_name();
   std::string text = sentence.find(host) == std::string::npos ? host + ": " + sentence : sentence;
   if (text.find("; ") != std::string::npos) return text;

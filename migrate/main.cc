@@ -22,11 +22,9 @@ int main(int argc, char** argv) {
                   : options.verbosity > 0 || is_agent    ? LogLevel::info
                                                          : LogLevel::error);
     return std::visit([](const auto& command) { return run(command); }, options.command);
-  } catch (const Error& error) {
-    std::cerr << "vmigrate: " << error.what() << std::endl;
-    return exit_code_of(error.code_or(Errc::internal));
-  } catch (const std::exception& error) {
-    std::cerr << "vmigrate: " << error.what() << std::endl;
-    return exit_code_of(Errc::internal);
+  } catch (...) {
+    const Failure failure = failure_of(std::current_exception(), Errc::internal);
+    std::cerr << "vmigrate: " << failure.sentence << std::endl;
+    return exit_code_of(failure.code);
   }
 }

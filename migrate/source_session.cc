@@ -20,8 +20,6 @@ constexpr auto kRunningTimeout = 30s;       // then we ask
 constexpr auto kLastWordTimeout = 1s;
 constexpr auto kFirstAskAfter = 1s;
 constexpr auto kLastAskAfter = 30s;
-// What a freeze costs besides bytes (measured: CRIU dump 45 ms, restore 100 ms, runtime commands, round trips).
-constexpr auto kFixedDowntime = 300ms;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
 
 }  // namespace
@@ -36,7 +34,7 @@ SourceSession::SourceSession(Parts parts) : parts_(std::move(parts)) {
   policy_ = {.downtime_max = offer.options.downtime_max,
              .rounds_max = offer.options.rounds_max,
              .on_stall = offer.options.on_stall,
-             .fixed_downtime = kFixedDowntime,
+             .fixed_downtime = kFixedFreezeCost,
              .memory_bytes = offer.memory_bytes};
 }
 
