@@ -25,6 +25,7 @@ network namespaces, mounts, loop devices, files, pins, descriptors of the agents
 import argparse
 import contextlib
 import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -231,8 +232,22 @@ def inode_of(path):
 
 
 def digest_of(path):
+    """SHA-256 of what is not a hole: images are large and mostly empty."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        end = 0
+        with contextlib.suppress(OSError):  # ENXIO: no data after `end`
+            while True:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+                end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+                file.seek(start)
+                while start < end:
+                    piece = file.read(min(1 << 20, end - start))
+                    # A block of zeroes can turn from a hole into data by being read.
+                    if piece.strip(b"\0"):
+                        digest.update(start.to_bytes(8) + piece)
+                    start += len(piece)
+    return digest.hexdigest()
 
 
 # --- the lab ----------------------------------------------------------------------------------------------------------
@@ -243,16 +258,25 @@ class Lab:
         self.directory, self.binary = Path(directory), str(vmigrate)
         self.environment = {**os.environ, "VMIGRATE_LAB": str(directory), "VMIGRATE": self.binary}
         self.containers, self.running, self.connections = [], [], []
-        self.inodes = set()
+        self.inodes = set()   # of images, to know their loop devices by
+        self.group = ""       # cgroups of this lab's machines begin like this
         self.made = 0
 
     # Setting up.
 
     def up(self, rate=None):
         self.command("up", *(["--rate", rate] if rate else []))
+        self.group = re.search(r"/(vmigrate-lab-[^/\n]+)-alpha", Path(f"/proc/{self.init_of('alpha')}/cgroup").read_text()).group(1)
 
     def down(self):
         self.command("down")
+
+    def remains(self):
+        """What is left of the lab although it is down."""
+        lines = [f"process {pid} {' '.join(words)}" for pid, words in processes_below(self.group).items()]
+        lines += [f"loop device {name} {file}" for name, file in self.loops_of(self.inodes).items() if "(deleted)" in file]
+        lines += [f"cgroup {path}" for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/*") for path in glob.glob(f"{top}/{self.group}*")]
+        return lines + ([str(self.directory)] if self.directory.exists() else [])
 
     def command(self, *words, check=True, timeout=120):
         """`lab WORDS...`"""
@@ -343,17 +367,7 @@ class Lab:
 
     def processes(self, machine):
         """{pid: argv} of everything on the machine, its containers included."""
-        group = re.search(r"/(vmigrate-lab-[^/\n]+)", Path(f"/proc/{self.init_of(machine)}/cgroup").read_text()).group(1)
-        found = {}
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit():
-                continue
-            with contextlib.suppress(OSError):
-                if f"/{group}" in Path(f"/proc/{entry.name}/cgroup").read_text():
-                    words = Path(f"/proc/{entry.name}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-                    if words:
-                        found[int(entry.name)] = words
-        return found
+        return processes_below(f"{self.group}-{machine}")
 
     def agent_pid(self, host):
         pids = [pid for pid, words in self.processes(host).items() if words[:2] == [self.binary, "serve"]]
@@ -379,17 +393,17 @@ class Lab:
     def files(self, host, has_digests=True):
         """{path: what can be seen of it} below the host's state directory; not what is mounted there."""
         top = self.state(host)
-        device = os.stat(top).st_dev
-        found = {}
-        for path in [top, *sorted(top.rglob("*"))]:
-            with contextlib.suppress(FileNotFoundError):
-                status = path.lstat()
-                if status.st_dev != device:
-                    continue
-                seen = (oct(status.st_mode), status.st_size, status.st_blocks, status.st_mtime_ns, status.st_ino)
-                if has_digests and path.is_file() and not path.is_symlink():
-                    seen += (digest_of(path),)
-                found[str(path.relative_to(top))] = seen
+        device, found = os.stat(top).st_dev, {}
+        # Looking into a container's file system would change it: directories remember when they were read.
+        for directory, below, names in os.walk(top):
+            below[:] = [name for name in below if os.lstat(os.path.join(directory, name)).st_dev == device]
+            for path in [Path(directory), *(Path(directory, name) for name in names)]:
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.lstat()
+                    seen = (oct(status.st_mode), status.st_size, status.st_blocks, status.st_mtime_ns, status.st_ino)
+                    if has_digests and path.is_file() and not path.is_symlink():
+                        seen += (digest_of(path),)
+                    found[str(path.relative_to(top))] = seen
         return found
 
     def belongings(self, host):
@@ -409,8 +423,12 @@ class Lab:
         }
 
     def descriptors(self, host):
-        return sorted(re.sub(r"\[\d+\]", "", os.readlink(f"/proc/{self.agent_pid(host)}/fd/{fd}"))
-                      for fd in os.listdir(f"/proc/{self.agent_pid(host)}/fd") if os.path.lexists(f"/proc/{self.agent_pid(host)}/fd/{fd}"))
+        """What the agent has open, without numbers."""
+        found = []
+        for fd in Path(f"/proc/{self.agent_pid(host)}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(re.sub(r"\[\d+\]", "", os.readlink(fd)))
+        return sorted(found)
 
     # Between tests.
 
@@ -447,6 +465,20 @@ class Lab:
             if self.agent_pid(host) is None:
                 self.command("agent", host, "start")
         self.connections, self.running, self.containers = [], [], []
+
+
+def processes_below(group):
+    """{pid: argv} of those in a cgroup whose name begins with `group`."""
+    found = {}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if f"/{group}" in Path(f"/proc/{entry.name}/cgroup").read_text():
+                words = Path(f"/proc/{entry.name}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+                if words:
+                    found[int(entry.name)] = words
+    return found
 
 
 def listing(path):
@@ -562,6 +594,12 @@ def main():
     finally:
         if not options.keep:
             lab.down()
+    if not options.keep:
+        try:
+            wait_until(lambda: not lab.remains(), 5, lambda: ", ".join(lab.remains()))
+        except AssertionError as left_over:
+            tally.failed += 1
+            print(f"FAILED nothing is left of the lab: {left_over}")
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
     if tally.skipped and not tally.passed and not tally.failed:
         print(f"SKIPPED: {'; '.join(sorted(tally.reasons))}")
