@@ -13,7 +13,7 @@ namespace vmigrate {
 class Cancellation {
  public:
   void request() noexcept {
-    is_requested_ = true;
+    if (std::exchange(is_requested_, true)) return;
     if (interrupt_) interrupt_();
   }
   bool is_requested() const noexcept { return is_requested_; }

@@ -47,6 +47,17 @@ struct HostParts {
   SessionHost host;
 };
 
+/// An event loop and the end of it: what still runs on the pool may post to the loop, so the pool ends first; what still
+/// waits on the loop refers to the host's parts, so those are declared before and end last.
+struct Loop {
+  explicit Loop(asio::thread_pool& pool_in) : pool(pool_in), context(1) {}
+  Loop(const Loop&) = delete;
+  ~Loop() { pool.join(); }
+
+  asio::thread_pool& pool;
+  asio::io_context context;
+};
+
 /// Runs `task` on `loop` to its end and rethrows what it throws.
 template <typename T>
 T run_to_end(asio::io_context& loop, Task<T> task) {
@@ -103,18 +114,18 @@ Task<Bits128> digest_image(asio::thread_pool& pool, std::filesystem::path image)
 }  // namespace
 
 int run(const MigrateCommand& command) {
-  asio::io_context loop(1);
   HostParts parts(command.host, "");
   Cancellation cancellation;
-  asio::signal_set signals(loop, SIGINT, SIGTERM);
-  asio::co_spawn(loop, cancel_on_signal(signals, cancellation), asio::detached);
   JsonPrinter json_printer(std::cout);
   TextPrinter text_printer(std::cout);
   Progress& printer = command.is_json ? static_cast<Progress&>(json_printer) : text_printer;
   if (!command.is_json)
     std::cout << command.errand.container << ": " << command.errand.source << " -> " << command.errand.destination
               << (command.errand.is_dry_run ? " (dry run)" : "") << std::endl;
-  const auto report = run_to_end(loop, run_errand(parts.host, command.errand, printer, cancellation));
+  Loop loop(parts.pool);
+  asio::signal_set signals(loop.context, SIGINT, SIGTERM);
+  asio::co_spawn(loop.context, cancel_on_signal(signals, cancellation), asio::detached);
+  const auto report = run_to_end(loop.context, run_errand(parts.host, command.errand, printer, cancellation));
   if (command.is_json)
     json_printer.report(report);
   else
@@ -124,14 +135,14 @@ int run(const MigrateCommand& command) {
 }
 
 int run(const ServeCommand& command) {
-  asio::io_context loop(1);
   HostParts parts(command.host, command.listen);
   Agent agent(parts.host);
-  const auto listener = listen(loop.get_executor(), parse_endpoint(command.listen), parts.tls);
+  Loop loop(parts.pool);
+  const auto listener = listen(loop.context.get_executor(), parse_endpoint(command.listen), parts.tls);
   log(LogLevel::info, "event=listening address=" + to_string(listener->local_endpoint()));
-  asio::co_spawn(loop, agent.serve(*listener), asio::detached);
-  asio::signal_set signals(loop, SIGINT, SIGTERM);
-  run_to_end(loop, serve_until_signal(agent, *listener, signals, parts.clock));
+  asio::co_spawn(loop.context, agent.serve(*listener), asio::detached);
+  asio::signal_set signals(loop.context, SIGINT, SIGTERM);
+  run_to_end(loop.context, serve_until_signal(agent, *listener, signals, parts.clock));
   return kExitDone;
 }
 
@@ -154,9 +165,9 @@ int run(const ImageCreateCommand& command) {
 }
 
 int run(const ImageDigestCommand& command) {
-  asio::io_context loop(1);
   asio::thread_pool pool(1);
-  std::cout << to_hex(run_to_end(loop, digest_image(pool, command.image))) << '\n';
+  Loop loop(pool);
+  std::cout << to_hex(run_to_end(loop.context, digest_image(pool, command.image))) << '\n';
   return kExitDone;
 }
 

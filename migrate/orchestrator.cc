@@ -21,17 +21,27 @@ json parse_from_agent(const std::string& text, const Channel& channel) {
   return document;
 }
 
+/// Owns its share of the channel: the session's end does not wait for it.
+Task<> send_cancellation(std::shared_ptr<Channel> channel) {
+  const Message abort = Abort{{}, static_cast<std::uint32_t>(Errc::cancelled), "the operator cancelled"};
+  try {
+    co_await channel->send(abort);
+  } catch (const Error&) {
+    // The agent is gone, and says so where its report is awaited.
+  }
+}
+
 /// The agent does it; we watch.
 Task<json> watch(const SessionHost& here, Endpoint agent, Request request, Progress& progress, Cancellation& cancellation) {
-  const auto channel = co_await connect(agent, here.tls);
+  const std::shared_ptr<Channel> channel = co_await connect(agent, here.tls);
   co_await exchange_hello(here, *channel);
   const Message start = Start{to_json(request)};
   co_await channel->send(start);
   channel->set_idle_timeout(kReportTimeout);
   // The agent decides whether it is still time for that.
-  cancellation.on_request([&channel, executor = co_await asio::this_coro::executor] {
-    asio::co_spawn(executor, channel->send(Abort{{}, static_cast<std::uint32_t>(Errc::cancelled), "operator"}), asio::detached);
-  });
+  const auto executor = co_await asio::this_coro::executor;
+  const auto cancel = [channel, executor] { asio::co_spawn(executor, send_cancellation(channel), asio::detached); };
+  cancellation.on_request(cancel);
   json report;
   while (report.is_null()) {
     const Message message = co_await channel->receive();
