@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The first round of a migration, image file to image file over one TLS stream on loopback, through the real copier, sink,
-// channel and writer: two event loops, as on two hosts. Prints one line a run. Usage: round_bench SOURCE COPY [repetitions]
+// The first round of a migration, image file to image file over one TLS stream on loopback, through the real copier,
+// sink, channel and writer: two event loops, as on two hosts. Prints one line a run. Usage: round_bench SOURCE COPY
+// [repetitions]
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -74,7 +75,9 @@ Task<> receive_round(Listener& listener, std::filesystem::path copy, VolumeGeome
 double cpu_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -88,7 +91,8 @@ int main(int argc, char** argv) {
   std::string pattern = (std::filesystem::temp_directory_path() / "vmigrate-bench-XXXXXX").string();
   const std::filesystem::path directory = ::mkdtemp(pattern.data());
   create_authority(directory / "ca");
-  for (const char* host : {"alpha", "beta"}) issue_certificates(directory / "ca", directory / host, {host, {"IP:127.0.0.1"}});
+  for (const char* host : {"alpha", "beta"})
+    issue_certificates(directory / "ca", directory / host, {host, {"IP:127.0.0.1"}});
   const TlsContext alpha(directory / "alpha");
   const TlsContext beta(directory / "beta");
   std::filesystem::remove_all(directory);
@@ -111,7 +115,7 @@ int main(int argc, char** argv) {
     source.join();
     const double gigabytes = static_cast<double>(stats.data_bytes) * 1e-9;
     std::printf("round over TLS %8.2f GB/s, %.2f CPU s/GB for both ends, %.2f GB of data in an image of %.2f GB\n",
-                gigabytes / std::chrono::duration<double>(stats.duration).count(), (cpu_seconds() - cpu_before) / gigabytes,
-                gigabytes, static_cast<double>(geometry.bytes) * 1e-9);
+                gigabytes / std::chrono::duration<double>(stats.duration).count(),
+                (cpu_seconds() - cpu_before) / gigabytes, gigabytes, static_cast<double>(geometry.bytes) * 1e-9);
   }
 }

@@ -106,7 +106,7 @@ ImageDir ImageDir::create(const std::filesystem::path& parent, const std::string
   check_syscall(::mkdir(path.c_str(), 0700), "mkdir", path.native());
   try {
     mount_tmpfs(path.native(), bytes_max);
-    return ImageDir(path, bytes_max);
+    return ImageDir(path, bytes_max, Owner::us);
   } catch (...) {
     ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     ::rmdir(path.c_str());
@@ -114,20 +114,26 @@ ImageDir ImageDir::create(const std::filesystem::path& parent, const std::string
   }
 }
 
-ImageDir::ImageDir(std::filesystem::path path, std::uint64_t bytes_max)
+ImageDir ImageDir::adopt(const std::filesystem::path& directory, std::uint64_t bytes_max) {
+  return ImageDir(std::filesystem::canonical(directory), bytes_max, Owner::caller);
+}
+
+ImageDir::ImageDir(std::filesystem::path path, std::uint64_t bytes_max, Owner owner)
     : path_(std::move(path)),
+      owner_(owner),
       bytes_max_(bytes_max),
       directory_(check_syscall(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", path_.native())) {}
 
 ImageDir::ImageDir(ImageDir&& other) noexcept
     : path_(std::exchange(other.path_, {})),
+      owner_(other.owner_),
       bytes_max_(other.bytes_max_),
       written_(std::move(other.written_)),
       bytes_(other.bytes_),
       directory_(std::move(other.directory_)) {}
 
 ImageDir::~ImageDir() {
-  if (path_.empty()) return;
+  if (path_.empty() || owner_ == Owner::caller) return;
   directory_.reset();
   // Unmounting frees the files; walking into what a killed CRIU mounted here would remove live cgroups.
   if (!unmount_all_at_or_beneath(path_) || ::rmdir(path_.c_str()) != 0)

@@ -29,6 +29,8 @@ class ImageDir {
 
   /// Makes a fresh directory below `parent` and mounts a tmpfs of at most `bytes_max` on it. Throws Error.
   static ImageDir create(const std::filesystem::path& parent, const std::string& name, std::uint64_t bytes_max);
+  /// A directory that is there already and stays: nothing is mounted or removed. For tests without privileges.
+  static ImageDir adopt(const std::filesystem::path& directory, std::uint64_t bytes_max);
   ImageDir(ImageDir&& other) noexcept;
   ImageDir& operator=(ImageDir&&) = delete;
   ~ImageDir();
@@ -48,7 +50,8 @@ class ImageDir {
   void verify(std::span<const ImageFile> manifest) const;
 
  private:
-  ImageDir(std::filesystem::path path, std::uint64_t bytes_max);
+  enum class Owner { us, caller };
+  ImageDir(std::filesystem::path path, std::uint64_t bytes_max, Owner owner);
   std::uint64_t bytes_written(const std::string& name) const;
   /// Throws Error(Errc::protocol_violation) if a write of `length` bytes at `offset` passes the bounds.
   void check_bounds(const std::string& name, std::uint64_t offset, std::uint64_t length) const;
@@ -56,6 +59,7 @@ class ImageDir {
   void count(const std::string& name, std::uint64_t end);
 
   std::filesystem::path path_;   ///< empty once moved from
+  Owner owner_;
   std::uint64_t bytes_max_;
   std::map<std::string, std::uint64_t> written_;   ///< by write(), with their sizes
   std::uint64_t bytes_ = 0;                        ///< the sum of those

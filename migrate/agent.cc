@@ -55,7 +55,8 @@ Task<> Agent::converse(Agent& self, std::unique_ptr<Channel> channel) {
 
 Task<> Agent::answer(std::unique_ptr<Channel> channel) {
   const Hello peer = co_await exchange_hello(host_, *channel);
-  log(LogLevel::info, "event=hello peer=" + channel->peer_name() + " host=" + peer.host_name + " software=" + peer.software);
+  log(LogLevel::info,
+      "event=hello peer=" + channel->peer_name() + " host=" + peer.host_name + " software=" + peer.software);
   Message first = co_await channel->receive();
   Cancellation cancellation;
   if (auto* open = std::get_if<Open>(&first)) {

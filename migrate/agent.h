@@ -8,8 +8,8 @@
 
 namespace vmigrate {
 
-/// Answers whoever shows a certificate of our CA: operators who start sessions, sources that push, destinations that pull,
-/// agents that ask. Lives on one executor.
+/// Answers whoever shows a certificate of our CA: operators who start sessions, sources that push, destinations that
+/// pull, agents that ask. Lives on one executor.
 class Agent {
  public:
   explicit Agent(SessionHost host) : host_(std::move(host)) {}

@@ -25,8 +25,8 @@ class Arrival {
   /// Reads the whole image again, from the disk, and digests it.
   virtual Task<Bits128> digest_again() = 0;
 
-  /// Mounts the image and brings the processes back, held. Call only with every byte verified. On failure nothing is left
-  /// running or mounted.
+  /// Mounts the image and brings the processes back, held. Call only with every byte verified. On failure nothing is
+  /// left running or mounted.
   virtual Task<> restore() = 0;
   /// OWNED is recorded: links up, processes go on. On failure it may be called again.
   virtual Task<> run() = 0;

@@ -19,7 +19,8 @@ class Cancellation {
   bool is_requested() const noexcept { return is_requested_; }
   /// Throws Error(Errc::cancelled) once it was requested. Sessions call it between steps, never after GIVEN.
   void check() const {
-    if (is_requested_) throw Error(Errc::cancelled, "cancelled by the operator; the container goes on running on the source");
+    if (is_requested_)
+      throw Error(Errc::cancelled, "cancelled by the operator; the container goes on running on the source");
   }
   /// What wakes the session out of a wait. It must not throw; an empty function takes it away.
   void on_request(std::function<void()> interrupt) { interrupt_ = std::move(interrupt); }

@@ -47,8 +47,8 @@ struct HostParts {
   SessionHost host;
 };
 
-/// An event loop and the end of it: what still runs on the pool may post to the loop, so the pool ends first; what still
-/// waits on the loop refers to the host's parts, so those are declared before and end last.
+/// An event loop and the end of it: what still runs on the pool may post to the loop, so the pool ends first; what
+/// still waits on the loop refers to the host's parts, so those are declared before and end last.
 struct Loop {
   explicit Loop(asio::thread_pool& pool_in) : pool(pool_in), context(1) {}
   Loop(const Loop&) = delete;
@@ -90,7 +90,8 @@ void print_failure(const nlohmann::json& report) {
 Task<> cancel_on_signal(asio::signal_set& signals, Cancellation& cancellation) {
   for (;;) {
     co_await signals.async_wait(asio::use_awaitable);
-    if (!cancellation.is_requested()) std::cerr << "vmigrate: cancelling, if the container was not handed over yet" << std::endl;
+    if (!cancellation.is_requested())
+      std::cerr << "vmigrate: cancelling, if the container was not handed over yet" << std::endl;
     cancellation.request();
   }
 }
@@ -148,7 +149,8 @@ int run(const ServeCommand& command) {
 
 int run(const PkiInitCommand& command) {
   create_authority(command.ca_dir);
-  std::cout << "the certificate authority is in " << command.ca_dir.native() << "; keep ca-key.pem there, and there only\n";
+  std::cout << "the certificate authority is in " << command.ca_dir.native()
+            << "; keep ca-key.pem there, and there only\n";
   return kExitDone;
 }
 

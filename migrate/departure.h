@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One container about to leave this host: all that a migration does to it. The sessions see only this, so that a simulation can
-// stand in for kernel, CRIU and disk.
+// One container about to leave this host: all that a migration does to it. The sessions see only this, so that a
+// simulation can stand in for kernel, CRIU and disk.
 #pragma once
 
 #include <memory>

@@ -125,7 +125,8 @@ Extent DestinationSession::checked(std::uint64_t first, std::uint64_t count) con
   const std::uint64_t blocks = VolumeGeometry{outcome_.offer.volume_bytes}.block_count();
   if (count == 0 || first >= blocks || count > blocks - first)
     throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks outside of the image");
-  if (has_final_round_) throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks after the final round");
+  if (has_final_round_)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks after the final round");
   return {{first}, count};
 }
 
@@ -136,7 +137,8 @@ Task<> DestinationSession::end_round(const RoundEnd& end) {
   Bits128 root = arrival_->digests().root();
   if (end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify)) root = co_await arrival_->digest_again();
   if (root != end.root)
-    throw Error(Errc::digest_mismatch, "the copy has digest " + to_hex(root) + " where the source has " + to_hex(end.root));
+    throw Error(Errc::digest_mismatch,
+                "the copy has digest " + to_hex(root) + " where the source has " + to_hex(end.root));
   parts_.progress.report({{"event", "received_round"}, {"round", end.round}});
   const Message ack = RoundAck{end.round, root};
   co_await parts_.channel.send(ack);
@@ -194,8 +196,8 @@ Task<> DestinationSession::announce() {
 // --- when something failed ----------------------------------------------------------------------------------------
 
 Task<> DestinationSession::recover(Failure failure) {
-  log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " side=destination state=" + std::string(name_of(state_)) +
-                           " event=failed reason=" + failure.sentence);
+  log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " side=destination state=" +
+                           std::string(name_of(state_)) + " event=failed reason=" + failure.sentence);
   if (is_terminal(state_)) co_return;
   const bool is_peer_lost = means_peer_is_lost(failure.code);
   if (parts_.cancellation.is_requested()) failure = {Errc::cancelled, "cancelled by the operator on the destination"};
@@ -223,13 +225,14 @@ Task<> DestinationSession::keep_trying_to_run() {
     } catch (const std::exception& error) {
       failure = error.what();
     }
-    if (!failure.empty()) log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " event=not_running reason=" + failure);
+    if (!failure.empty())
+      log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " event=not_running reason=" + failure);
   }
   outcome_.failure.reset();
 }
 
-/// REFUSED is recorded before anything is thrown away or told. If it cannot be, the container stays held: nobody knows yet
-/// whether the source gave it to us.
+/// REFUSED is recorded before anything is thrown away or told. If it cannot be, the container stays held: nobody knows
+/// yet whether the source gave it to us.
 Task<> DestinationSession::refuse_prepared(bool is_peer_lost) {
   std::string journal_failure;
   try {

@@ -23,7 +23,10 @@ constexpr std::uint64_t kMillisecondsMax = 24ULL * 3600 * 1000;
 constexpr std::uint64_t kVolumeBytesMax = 1ULL << 50;
 
 json encode(const HostFacts& host) {
-  return {{"architecture", host.architecture}, {"kernel", host.kernel}, {"cpu_flags", host.cpu_flags}, {"tools", host.tools}};
+  return {{"architecture", host.architecture},
+          {"kernel", host.kernel},
+          {"cpu_flags", host.cpu_flags},
+          {"tools", host.tools}};
 }
 
 json encode(const MigrationOptions& options) {
@@ -36,6 +39,15 @@ json encode(const MigrationOptions& options) {
           {"verify", options.verifies},
           {"bandwidth_max", options.bandwidth_max},
           {"sample_s", options.sample.count()}};
+}
+
+/// One of the words of an enumeration. The library takes any other for the first of them.
+template <typename Enum>
+Enum choice(const json& in, const char* key) {
+  const Enum value = in.at(key);
+  if (json(value) != in.at(key))
+    throw Error(Errc::protocol_violation, std::string("the field ") + key + " is no known word");
+  return value;
 }
 
 HostFacts decode_host(const json& in) {
@@ -54,9 +66,9 @@ MigrationOptions decode_options(const json& in) {
   options.downtime_max = std::chrono::milliseconds(bounded(in, "downtime_max_ms", kMillisecondsMax));
   options.freeze_timeout = std::chrono::milliseconds(bounded(in, "freeze_timeout_ms", kMillisecondsMax));
   options.rounds_max = static_cast<std::uint32_t>(bounded(in, "rounds_max", 1000));
-  options.on_stall = in.at("on_stall");
-  options.tracker = in.at("tracker");
-  options.compression = in.at("compression");
+  options.on_stall = choice<OnStall>(in, "on_stall");
+  options.tracker = choice<TrackerKind>(in, "tracker");
+  options.compression = choice<Compression>(in, "compression");
   options.verifies = in.at("verify");
   options.bandwidth_max = bounded(in, "bandwidth_max", UINT64_MAX);
   options.sample = std::chrono::seconds(bounded(in, "sample_s", 3600));
@@ -132,7 +144,8 @@ std::string to_json(const Request& request) {
 
 Request request_from_json(const std::string& text) {
   return parse(text, "the request", [](const json& in) {
-    return Request{in.at("container"), in.at("peer"), in.at("pull"), in.at("dry_run"), decode_options(in.at("options"))};
+    return Request{in.at("container"), in.at("peer"), in.at("pull"), in.at("dry_run"),
+                   decode_options(in.at("options"))};
   });
 }
 

@@ -22,8 +22,8 @@ struct HostFacts {
   std::string tools;                    ///< "criu 4.2.1, runc 1.1.5"
 };
 
-/// What a freeze costs besides bytes: CRIU's dump and restore of a small container, mounting, round trips. Measured in the
-/// lab with a redis of 3 MiB: 300 to 400 ms in all.
+/// What a freeze costs besides bytes: CRIU's dump and restore of a small container, mounting, round trips. Measured in
+/// the lab with a redis of 3 MiB: 300 to 400 ms in all.
 inline constexpr std::chrono::milliseconds kFixedFreezeCost{300};
 
 /// What the operator may choose for one migration. Sent by whoever starts it.
@@ -34,7 +34,7 @@ struct MigrationOptions {
   OnStall on_stall = OnStall::freeze;
   TrackerKind tracker = TrackerKind::automatic;
   Compression compression = Compression::automatic;
-  bool verifies = false;                               ///< while frozen both sides read the whole image again and compare
+  bool verifies = false;  ///< while frozen both sides read the whole image again and compare
   std::uint64_t bandwidth_max = 0;                     ///< bytes per second; 0: as fast as it goes
   std::chrono::seconds sample{5};                      ///< dry run: how long the dirty rate is measured
 };

@@ -106,7 +106,8 @@ Task<nlohmann::json> run_dry_run(DryRunParts parts) {
   co_await parts.channel.send(open);
   const Accept accept = co_await expect<Accept>(parts.channel);
   const Answer answer = answer_from_json(accept.answer);
-  parts.progress.report({{"event", "remark"}, {"message", parts.channel.peer_name() + " would take it (" + answer.host.tools + ")"}});
+  parts.progress.report(
+      {{"event", "remark"}, {"message", parts.channel.peer_name() + " would take it (" + answer.host.tools + ")"}});
 
   const Link link = co_await measure_link(parts);
   const ArmedTracker armed = parts.departure.arm_tracker();

@@ -22,8 +22,8 @@ struct DryRunParts {
   std::string host_name;
 };
 
-/// The source's half: the destination's opinion, the link over the real TLS path (at most 2 s and 256 MiB), the dirty rate by
-/// the tracker. Returns the report with the prediction; throws Error where the migration would be refused.
+/// The source's half: the destination's opinion, the link over the real TLS path (at most 2 s and 256 MiB), the dirty
+/// rate by the tracker. Returns the report with the prediction; throws Error where the migration would be refused.
 Task<nlohmann::json> run_dry_run(DryRunParts parts);
 
 }  // namespace vmigrate

@@ -11,7 +11,9 @@ namespace vmigrate {
 namespace {
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
-Duration from_seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
+Duration from_seconds(double value) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value));
+}
 
 RoundStats predict_round(const EstimateInput& input, std::uint32_t number, std::uint64_t bytes) {
   RoundStats round;

@@ -38,8 +38,8 @@ struct Estimate {
 
 /// Plays the real convergence policy on predicted rounds.
 Estimate estimate(const EstimateInput& input);
-/// Different bytes written within `elapsed`: interpolated within the sample, continued with its last slope beyond it, and
-/// never more than `bytes_max`.
+/// Different bytes written within `elapsed`: interpolated within the sample, continued with its last slope beyond it,
+/// and never more than `bytes_max`.
 std::uint64_t dirty_bytes_after(const std::vector<DirtySample>& samples, Duration elapsed, std::uint64_t bytes_max);
 
 nlohmann::json to_json(const Estimate& estimate, const EstimateInput& input);

@@ -2,6 +2,7 @@
 #include "migrate/event_channel.h"
 
 #include "base/log.h"
+#include "migrate/report.h"
 
 namespace vmigrate {
 namespace {
@@ -11,7 +12,7 @@ constexpr std::size_t kWaitingMax = 1000;
 }  // namespace
 
 void ReportingChannel::report(const nlohmann::json& event) noexcept {
-  if (waiting_.size() < kWaitingMax) waiting_.push_back(event.dump());
+  if (waiting_.size() < kWaitingMax) waiting_.push_back(to_text(event));
 }
 
 Task<> ReportingChannel::send(const Message& message) {
@@ -38,7 +39,8 @@ Task<Message> ForwardingChannel::receive() {
 
 void ForwardingChannel::forward(const std::string& text) {
   const auto event = nlohmann::json::parse(text, nullptr, false);
-  if (!event.is_object()) throw Error(Errc::protocol_violation, wire_.peer_name() + " sent an event that is no JSON object");
+  if (!event.is_object())
+    throw Error(Errc::protocol_violation, wire_.peer_name() + " sent an event that is no JSON object");
   if (event.value("event", "") == "report")
     report_ = event;
   else

@@ -14,8 +14,8 @@ struct Failure {
   std::string sentence;
 };
 
-/// What an exception caught on this host means. A sentence of ours is given this host's name, unless it has it already; a
-/// peer's sentence names the peer's. A full disk is Errc::disk_full wherever it was met; other kernel failures are
+/// What an exception caught on this host means. A sentence of ours is given this host's name, unless it has it already;
+/// a peer's sentence names the peer's. A full disk is Errc::disk_full wherever it was met; other kernel failures are
 /// `otherwise`.
 Failure failure_of(std::exception_ptr thrown, Errc otherwise);
 

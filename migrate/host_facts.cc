@@ -61,8 +61,9 @@ void check_compatible(const HostFacts& source, const HostFacts& destination, con
   for (const auto& flag : source.cpu_flags)
     if (!there.contains(flag)) missing.push_back(flag);
   if (!missing.empty())
-    throw Error(Errc::incompatible_host, "the CPU of " + destination_name + " lacks features that the processes may be using (" +
-                                             join(missing, 8) + "); choose a destination with the same or a newer CPU");
+    throw Error(Errc::incompatible_host, "the CPU of " + destination_name +
+                                             " lacks features that the processes may be using (" + join(missing, 8) +
+                                             "); choose a destination with the same or a newer CPU");
 }
 
 std::string host_name() { return read_uname().nodename; }

@@ -9,8 +9,8 @@
 
 namespace vmigrate {
 
-/// Architecture, kernel and CPU features of this host, and its tools as the checkpointer's own check reports them. Throws
-/// Error(Errc::criu_missing).
+/// Architecture, kernel and CPU features of this host, and its tools as the checkpointer's own check reports them.
+/// Throws Error(Errc::criu_missing).
 Task<HostFacts> read_host_facts(Checkpointer& checkpointer, std::string runtime);
 
 /// The features the processes may be using: the destination must have all of the source's. Throws

@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/log.h"
 
 namespace vmigrate {
 namespace {
@@ -21,12 +22,14 @@ constexpr std::size_t kSlotBytes = 256;
 constexpr std::size_t kChecksumBytes = 16;
 constexpr std::size_t kFileBytes = 64 << 10;
 constexpr std::size_t kSlots = kFileBytes / kSlotBytes;
+constexpr std::size_t kRecordsPerAttemptMax = 8;
 constexpr std::size_t kPeerBytesMax = 95;
 constexpr std::uint32_t kMagic = 0x314a4d56;  // "VMJ1"
 
 using Slot = std::vector<std::byte>;
 
-/// The first half of SHA-256 over the previous slot's checksum and this slot's fields: a chain, so that no slot can be taken out.
+/// The first half of SHA-256 over the previous slot's checksum and this slot's fields: a chain, so that no slot can be
+/// taken out.
 Bits128 checksum(Bits128 previous, std::span<const std::byte> fields) {
   std::vector<std::byte> input;
   ByteWriter writer(input);
@@ -93,24 +96,23 @@ bool is_unused(std::span<const std::byte> slot) {
 }
 
 void sync_directory(const std::filesystem::path& directory) {
-  const UniqueFd fd(check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
+  const UniqueFd fd(
+      check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
   check_syscall(::fsync(fd.get()), "fsync", directory.native());
 }
 
 /// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal.
-void create_file(const std::filesystem::path& path) {
+void create_file(const std::filesystem::path& path, std::span<const std::byte> content) {
   std::filesystem::create_directories(path.parent_path());
   std::string temporary = path.native() + ".XXXXXX";
   const UniqueFd fd(check_syscall(::mkostemp(temporary.data(), O_CLOEXEC), "mkostemp", temporary));
-  const std::vector<std::byte> zeroes(kFileBytes);
-  const ssize_t written = ::pwrite(fd.get(), zeroes.data(), zeroes.size(), 0);
-  if (written != static_cast<ssize_t>(kFileBytes) || ::fsync(fd.get()) != 0 ||
-      (::link(temporary.c_str(), path.c_str()) != 0 && errno != EEXIST)) {
+  const ssize_t written = ::pwrite(fd.get(), content.data(), content.size(), 0);
+  if (written != static_cast<ssize_t>(content.size()) || ::fsync(fd.get()) != 0 ||
+      ::rename(temporary.c_str(), path.c_str()) != 0) {
     const int saved = errno;
     ::unlink(temporary.c_str());
     throw Error(saved, "cannot create the journal", path.native());
   }
-  ::unlink(temporary.c_str());
   sync_directory(path.parent_path());
 }
 
@@ -161,8 +163,15 @@ std::string_view name_of(RecordType type) noexcept {
 }
 
 Journal::Journal(const std::filesystem::path& directory, const std::string& container) : path_(directory / container) {
+  open_and_lock(container);
+  if (records_.size() + kRecordsPerAttemptMax <= kSlots) return;
+  start_anew();
+  open_and_lock(container);
+}
+
+void Journal::open_and_lock(const std::string& container) {
   while (!is_current(file_, path_)) {
-    if (!std::filesystem::exists(path_)) create_file(path_);
+    if (!std::filesystem::exists(path_)) create_file(path_, std::vector<std::byte>(kFileBytes));
     file_ = UniqueFd(check_syscall(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW), "open", path_.native()));
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
       throw Error(Errc::busy, "another migration of container " + container + " is under way; wait for its end");
@@ -170,6 +179,17 @@ Journal::Journal(const std::filesystem::path& directory, const std::string& cont
   Loaded loaded = load_file(file_.get(), path_);
   records_ = std::move(loaded.records);
   last_checksum_ = loaded.last_checksum;
+}
+
+/// The new file is whole before it takes the old one's name; the old one's lock is held until then.
+void Journal::start_anew() {
+  Record last = records_.back();
+  if (last.type == RecordType::given || last.type == RecordType::prepared)
+    throw Error(Errc::internal, "the journal " + path_.native() + " is full, and its last migration is not settled");
+  last.sequence = 1;
+  std::vector<std::byte> content = encode_slot(last, {});
+  content.resize(kFileBytes);
+  create_file(path_, content);
 }
 
 Journal::~Journal() {
@@ -181,6 +201,14 @@ std::optional<Record> Journal::newest() const {
   return records_.back();
 }
 
+std::uint64_t Journal::owner_epoch() const {
+  for (auto it = records_.rbegin(); it != records_.rend(); ++it)
+    if (it->type == RecordType::own || it->type == RecordType::owned || it->type == RecordType::released ||
+        it->type == RecordType::reclaimed)
+      return it->epoch;
+  return 0;
+}
+
 std::optional<Record> Journal::newest_of(Bits128 migration) const {
   for (auto it = records_.rbegin(); it != records_.rend(); ++it)
     if (it->migration == migration) return *it;
@@ -188,15 +216,16 @@ std::optional<Record> Journal::newest_of(Bits128 migration) const {
 }
 
 void Journal::append(Record record) {
-  if (has_failed_) throw Error(Errc::internal, "the journal " + path_.native() + " failed before and takes no more records");
+  if (has_failed_)
+    throw Error(Errc::internal, "the journal " + path_.native() + " failed before and takes no more records");
   if (records_.size() >= kSlots) throw Error(Errc::internal, "the journal " + path_.native() + " is full");
   record.sequence = records_.size() + 1;
   record.unix_time = static_cast<std::uint64_t>(std::time(nullptr));
   const Slot slot = encode_slot(record, last_checksum_);
   const auto offset = static_cast<off_t>(records_.size() * kSlotBytes);
   has_failed_ = true;  // until proven otherwise: after a failed write nobody knows what is on the disk
-  if (::pwrite(file_.get(), slot.data(), slot.size(), offset) != static_cast<ssize_t>(slot.size()))
-    throw Error(errno, "write", path_.native());
+  const int written = check_syscall(::pwrite(file_.get(), slot.data(), slot.size(), offset), "write", path_.native());
+  if (written != static_cast<int>(slot.size())) throw Error(EIO, "write", path_.native());
   check_syscall(::fdatasync(file_.get()), "fdatasync", path_.native());
   has_failed_ = false;
   last_checksum_ = ByteReader(std::span<const std::byte>(slot).last(kChecksumBytes)).bits128();
@@ -210,9 +239,12 @@ std::optional<Record> find_record(const std::filesystem::path& directory, Bits12
     if (!entry.is_regular_file() || entry.file_size() != kFileBytes) continue;
     const UniqueFd fd(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.is_open()) continue;
-    const Loaded loaded = load_file(fd.get(), entry.path());
-    for (const Record& record : loaded.records)
-      if (record.migration == migration) found = record;
+    try {
+      for (const Record& record : load_file(fd.get(), entry.path()).records)
+        if (record.migration == migration) found = record;
+    } catch (const Error& damaged) {
+      log(LogLevel::error, std::string("event=journal_damaged reason=") + damaged.what());
+    }
   }
   return found;
 }

@@ -35,9 +35,13 @@ struct Record {
   std::string peer;               ///< the other host, at most 95 bytes, for people
 };
 
-/// The journal of one container on this host: 256-byte slots in a file of 64 KiB whose blocks exist from the start, so that a
-/// full disk cannot strike at the commit. Each slot carries its sequence number and checksums over itself and its predecessor. While open
-/// it holds an exclusive lock: two sessions for one container, in whatever processes, exclude each other.
+/// The journal of one container on this host: 256-byte slots in a file of 64 KiB whose blocks exist from the start, so
+/// that a full disk cannot strike at the commit. Each slot carries its sequence number and checksums over itself and
+/// its predecessor. While open it holds an exclusive lock: two sessions for one container, in whatever processes,
+/// exclude each other.
+///
+/// Before the slots run out, opening starts a new file with the newest record; that is possible only when it is
+/// settled.
 ///
 /// A slot torn at the end is one that was never acknowledged and is ignored; a bad slot before a good one means that
 /// the journal cannot be trusted, and opening throws Error(Errc::internal).
@@ -54,13 +58,18 @@ class Journal {
   /// The newest record about one migration.
   std::optional<Record> newest_of(Bits128 migration) const;
   const std::vector<Record>& records() const { return records_; }
-  std::uint64_t epoch() const { return records_.empty() ? 0 : records_.back().epoch; }
+  /// The epoch of the last owner known here, whichever host that is; 0 if none. Attempts that came to nothing do not
+  /// count.
+  std::uint64_t owner_epoch() const;
 
-  /// Returns once the record would survive a power cut. Throws Error when that is not known: then the record may or may not be on
-  /// the disk, and this object refuses further appends.
+  /// Returns once the record would survive a power cut. Throws Error when that is not known: then the record may or may
+  /// not be on the disk, and this object refuses further appends.
   void append(Record record);
 
  private:
+  void open_and_lock(const std::string& container);
+  void start_anew();
+
   std::filesystem::path path_;
   UniqueFd file_;
   std::vector<Record> records_;

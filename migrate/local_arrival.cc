@@ -67,11 +67,13 @@ void check_space(const Offer& offer, const StateDir& state) {
   // The processes' memory, and once more for the checkpoint on tmpfs.
   const std::uint64_t memory = free_memory_bytes();
   if (memory < 2 * offer.memory_bytes)
-    throw Error(Errc::no_space, host_name() + " has " + format_bytes(memory) + " of memory free, container and checkpoint need " +
+    throw Error(Errc::no_space, host_name() + " has " + format_bytes(memory) +
+                                    " of memory free, container and checkpoint need " +
                                     format_bytes(2 * offer.memory_bytes));
 }
 
-/// One arriving container. Members are destroyed in the reverse order of their making: processes, mount, network, files.
+/// One arriving container. Members are destroyed in the reverse order of their making: processes, mount, network,
+/// files.
 class LocalArrival final : public Arrival {
  public:
   LocalArrival(LocalHost host, const Offer& offer)
@@ -117,11 +119,12 @@ class LocalArrival final : public Arrival {
 };
 
 Task<> LocalArrival::prepare() {
-  if (journal_->epoch() >= offer_.epoch)
-    throw Error(Errc::already_exists, "container " + offer_.container + " comes with epoch " + std::to_string(offer_.epoch) +
-                                          ", but the journal of " + host_name() + " is at " +
-                                          std::to_string(journal_->epoch()) + ": a newer copy was here; remove " +
-                                          (host_.state.journals() / offer_.container).native() + " if that one is gone for ever");
+  if (journal_->owner_epoch() >= offer_.epoch)
+    throw Error(Errc::already_exists,
+                "container " + offer_.container + " comes with epoch " + std::to_string(offer_.epoch) +
+                    ", but the journal of " + host_name() + " is at " + std::to_string(journal_->owner_epoch()) +
+                    ": a newer copy was here; remove " + (host_.state.journals() / offer_.container).native() +
+                    " if that one is gone for ever");
   sink_ = create_image_sink(host_.pool, image_, {offer_.volume_bytes}, offer_.used_bytes);
   has_image_ = true;
   network_ = co_await prepare_network(host_.pool, offer_.network);
@@ -132,7 +135,9 @@ void LocalArrival::make_bundle() {
   has_bundle_ = true;
   fs::create_directories(bundle_ / "rootfs");
   std::ofstream config(bundle_ / "config.json");
-  config << adapt_config(offer_.config, {bundle_ / "rootfs", network_->namespace_path(), "/vmigrate/" + offer_.container}) << std::flush;
+  config << adapt_config(offer_.config,
+                         {bundle_ / "rootfs", network_->namespace_path(), "/vmigrate/" + offer_.container})
+         << std::flush;
   if (!config) throw Error(errno, "cannot write", (bundle_ / "config.json").native());
 }
 
@@ -146,7 +151,8 @@ Task<> LocalArrival::restore() {
   co_await offload(host_.pool, [this] {
     mounted_.emplace(MountedImage::attach(image_, bundle_ / "rootfs", offer_.file_system));
   });
-  ContainerInfo container{.id = offer_.container, .runtime = offer_.runtime, .bundle = bundle_, .rootfs = bundle_ / "rootfs"};
+  ContainerInfo container{
+      .id = offer_.container, .runtime = offer_.runtime, .bundle = bundle_, .rootfs = bundle_ / "rootfs"};
   restored_ = co_await host_.checkpointer.restore(std::move(container), checkpoint_);
 }
 
@@ -191,11 +197,13 @@ Task<Answer> LocalArrivalHost::check(const Offer& offer) {
   check_config(offer.config);
   const bool is_known = co_await knows_container(host_.runtime, offer.container);
   if (is_known)
-    throw Error(Errc::already_exists, "container " + offer.container + " exists on " + host_name() + " already; delete it there");
+    throw Error(Errc::already_exists,
+                "container " + offer.container + " exists on " + host_name() + " already; delete it there");
   refuse_existing(host_.state.image(offer.container));
   refuse_existing(host_.state.bundle(offer.container));
   if (std::find(kFileSystems.begin(), kFileSystems.end(), offer.file_system) == kFileSystems.end())
-    throw Error(Errc::unsupported_container, "the file system " + offer.file_system + " cannot be taken over; ext4 and xfs can");
+    throw Error(Errc::unsupported_container,
+                "the file system " + offer.file_system + " cannot be taken over; ext4 and xfs can");
   Answer answer;
   answer.host = co_await read_host_facts(host_.checkpointer, offer.runtime);
   check_compatible(offer.host, answer.host, host_name());

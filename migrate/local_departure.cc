@@ -83,7 +83,8 @@ ArmedTracker LocalDeparture::arm_tracker() {
 
 /// Links first: what would reach the sockets after they are written down would be acknowledged and lost.
 Task<> LocalDeparture::stop() {
-  checkpoint_.emplace(ImageDir::create(host_.state.scratch(), found_.container.id + "-out", found_.offer.checkpoint_bytes_max));
+  checkpoint_.emplace(
+      ImageDir::create(host_.state.scratch(), found_.container.id + "-out", found_.offer.checkpoint_bytes_max));
   hold_ = hold_network(found_.offer.network);
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
 }
@@ -126,7 +127,8 @@ std::string LocalDeparture::keep_image_as(const std::string& suffix) const {
   const std::string kept = found_.device.image.native() + suffix;
   std::filesystem::rename(found_.device.image, kept);
   const auto directory = found_.device.image.parent_path();
-  const UniqueFd fd(check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
+  const UniqueFd fd(
+      check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
   check_syscall(::fsync(fd.get()), "fsync", directory.native());
   return kept;
 }
@@ -153,7 +155,8 @@ Task<Found> find(const LocalHost& host, const Request& request) {
   check_config(offer.config);
   offer.network = co_await read_network(host.pool, found.container);
   offer.host = co_await read_host_facts(host.checkpointer, found.container.runtime);
-  const ContainerMemory memory = co_await offload(host.pool, [pid = found.container.init_pid] { return read_memory(pid); });
+  const ContainerMemory memory =
+      co_await offload(host.pool, [pid = found.container.init_pid] { return read_memory(pid); });
   offer.container = request.container;
   offer.runtime = found.container.runtime;
   offer.file_system = found.device.file_system;
@@ -169,7 +172,7 @@ void check_ownership(const Journal& journal, const std::string& container) {
   const auto newest = journal.newest();
   if (newest && newest->type == RecordType::given)
     throw Error(Errc::in_doubt, "container " + container + " was given to " + newest->peer +
-                                    " and that is not settled yet; see vmigrate status " + container);
+                                    " and that is not settled yet; look at the agents' logs on both hosts");
 }
 
 }  // namespace
@@ -182,7 +185,7 @@ Task<std::unique_ptr<Departure>> find_departure(LocalHost host, Request request)
     check_ownership(*journal, request.container);
   }
   // An owner without a record is at epoch 1; whoever gets it is the next.
-  found.offer.epoch = (journal && journal->epoch() > 0 ? journal->epoch() : 1) + 1;
+  found.offer.epoch = std::max<std::uint64_t>(1, journal ? journal->owner_epoch() : 0) + 1;
   auto volume = open_volume(host.pool, found.device);
   found.offer.volume_bytes = volume->geometry().bytes;
   found.offer.used_bytes = used_bytes(*volume);

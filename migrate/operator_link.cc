@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "migrate/report.h"
 
 namespace vmigrate {
 namespace {
@@ -22,7 +23,10 @@ constexpr auto kFarewellTimeout = 30s;
 
 struct OperatorLink::State {
   State(asio::any_io_executor executor, std::unique_ptr<Channel> channel_in, Cancellation& cancellation_in)
-      : channel(std::move(channel_in)), cancellation(&cancellation_in), queue(executor, kEventsMax), written(executor, 1) {}
+      : channel(std::move(channel_in)),
+        cancellation(&cancellation_in),
+        queue(executor, kEventsMax),
+        written(executor, 1) {}
 
   static Task<> read(std::shared_ptr<State> self);
   static Task<> write(std::shared_ptr<State> self);
@@ -73,12 +77,12 @@ OperatorLink::~OperatorLink() {
 
 void OperatorLink::report(const nlohmann::json& event) noexcept {
   if (event.value("event", "") == "report") return;   // it travels as Report, at the end
-  state_->queue.try_send(error_code{}, Message(Event{event.dump()}));
+  state_->queue.try_send(error_code{}, Message(Event{to_text(event)}));
 }
 
 Task<> OperatorLink::finish(nlohmann::json report) {
   state_->channel->set_idle_timeout(kFarewellTimeout);
-  Message last = Report{report.dump()};
+  Message last = Report{to_text(report)};
   try {
     co_await state_->queue.async_send(error_code{}, std::move(last), asio::use_awaitable);
     co_await state_->written.async_receive(asio::use_awaitable);

@@ -28,7 +28,8 @@ struct Storage {
 };
 
 void add_host_options(CLI::App& app, HostOptions& host) {
-  app.add_option("--tls-dir", host.tls_dir, "directory of ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem")
+  app.add_option("--tls-dir", host.tls_dir,
+                 "directory of ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem")
       ->capture_default_str();
   app.add_option("--state-dir", host.state_dir, "where images, bundles and journals are kept")->capture_default_str();
   app.add_option("--runtime", host.runtime, "runc, crun, or auto: whichever knows the container")
@@ -49,16 +50,21 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->check(CLI::Range(1, 24 * 3600 * 1000))->capture_default_str();
   app.add_option("--freeze-timeout", storage.freeze_timeout_s, "roll back if the freeze lasts longer, in s")
       ->check(CLI::Range(1, 24 * 3600))->capture_default_str();
-  app.add_option("--max-rounds", options.rounds_max, "rounds before --on-stall applies")->check(CLI::Range(1, 1000))->capture_default_str();
+  app.add_option("--max-rounds", options.rounds_max, "rounds before --on-stall applies")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app.add_option("--on-stall", options.on_stall, "what to do when it does not converge: freeze or abort")
       ->transform(CLI::CheckedTransformer(kOnStall))->default_str("freeze");
   app.add_option("--tracker", options.tracker, "how writes are remembered: auto, bpf or rescan")
       ->transform(CLI::CheckedTransformer(kTrackers))->default_str("auto");
   app.add_option("--compress", options.compression, "auto, none or lz4")
       ->transform(CLI::CheckedTransformer(kCompressions))->default_str("auto");
-  app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")->transform(CLI::AsSizeValue(false));
+  app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")
+      ->transform(CLI::AsSizeValue(false));
   app.add_flag("--verify", options.verifies, "while frozen, both sides read the whole image again and compare");
-  app.add_option("--sample", storage.sample_s, "dry run: how long writes are watched, in s")->check(CLI::Range(1, 3600))->capture_default_str();
+  app.add_option("--sample", storage.sample_s, "dry run: how long writes are watched, in s")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
   add_host_options(app, storage.migrate.host);
 }
 
@@ -70,8 +76,11 @@ void add_pki(CLI::App& app, Storage& storage) {
   issue->add_option("HOST", storage.pki_issue.request.host, "the host's name or address")->required();
   issue->add_option("--ca-dir", storage.pki_issue.ca_dir, "directory of ca-cert.pem and ca-key.pem")->required();
   issue->add_option("--tls-dir", storage.pki_issue.tls_dir, "where the host's files go")->required();
-  issue->add_option("--san", storage.pki_issue.request.alternatives, "further names: DNS:name or IP:address")->take_all();
-  issue->add_option("--days", storage.pki_issue.request.valid_days, "validity")->check(CLI::Range(1, 36500))->capture_default_str();
+  issue->add_option("--san", storage.pki_issue.request.alternatives, "further names: DNS:name or IP:address")
+      ->take_all();
+  issue->add_option("--days", storage.pki_issue.request.valid_days, "validity")
+      ->check(CLI::Range(1, 36500))
+      ->capture_default_str();
 }
 
 void add_image(CLI::App& app, Storage& storage) {

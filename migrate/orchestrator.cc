@@ -17,7 +17,8 @@ constexpr auto kReportTimeout = std::chrono::hours(24);
 
 json parse_from_agent(const std::string& text, const Channel& channel) {
   json document = json::parse(text, nullptr, false);
-  if (!document.is_object()) throw Error(Errc::protocol_violation, channel.peer_name() + " sent an event that is no JSON object");
+  if (!document.is_object())
+    throw Error(Errc::protocol_violation, channel.peer_name() + " sent an event that is no JSON object");
   return document;
 }
 
@@ -32,7 +33,8 @@ Task<> send_cancellation(std::shared_ptr<Channel> channel) {
 }
 
 /// The agent does it; we watch.
-Task<json> watch(const SessionHost& here, Endpoint agent, Request request, Progress& progress, Cancellation& cancellation) {
+Task<json> watch(const SessionHost& here, Endpoint agent, Request request, Progress& progress,
+                 Cancellation& cancellation) {
   const std::shared_ptr<Channel> channel = co_await connect(agent, here.tls);
   co_await exchange_hello(here, *channel);
   const Message start = Start{to_json(request)};

@@ -25,8 +25,8 @@ bool is_here(const std::string& host);
 /// Throws Error(Errc::usage) for an errand that makes no sense, before anybody is contacted.
 void check_errand(const Errand& errand);
 
-/// Has the errand done: here if a side is here, else by the agent of SRC (or DST with is_pull). Returns the report; never
-/// throws.
+/// Has the errand done: here if a side is here, else by the agent of SRC (or DST with is_pull). Returns the report;
+/// never throws.
 Task<nlohmann::json> run_errand(const SessionHost& here, Errand errand, Progress& progress, Cancellation& cancellation);
 
 }  // namespace vmigrate

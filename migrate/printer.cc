@@ -38,9 +38,9 @@ std::string format(const char* pattern, Args... args) {
 std::string round_line(const json& round) {
   const double seconds = number(round, "seconds");
   const double rate = seconds > 0 ? number(round, "wire_bytes") / seconds : 0;
-  std::string line = format("  round %2d  %9s sent, %9s on the wire in %7s (%s/s)", static_cast<int>(number(round, "round")),
-                            bytes(round, "data_bytes").c_str(), bytes(round, "wire_bytes").c_str(),
-                            format_duration(milliseconds(seconds * 1000)).c_str(),
+  std::string line = format("  round %2d  %9s sent, %9s on the wire in %7s (%s/s)",
+                            static_cast<int>(number(round, "round")), bytes(round, "data_bytes").c_str(),
+                            bytes(round, "wire_bytes").c_str(), format_duration(milliseconds(seconds * 1000)).c_str(),
                             format_bytes(static_cast<std::uint64_t>(rate)).c_str());
   if (round.value("is_final", false)) return line + ", frozen: nothing left";
   return line + format(", %s left", bytes(round, "left_bytes").c_str());
@@ -108,7 +108,7 @@ std::string summary_of(const json& report) {
   return downtime_lines(report);
 }
 
-void JsonPrinter::report(const json& event) noexcept { out_ << event.dump(-1, ' ', false, json::error_handler_t::replace) << std::endl; }
+void JsonPrinter::report(const json& event) noexcept { out_ << to_text(event) << std::endl; }
 
 void TextPrinter::report(const json& event) noexcept {
   if (text(event, "event") == "report") return;   // summary_of() tells it, at the end

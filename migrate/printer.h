@@ -30,7 +30,8 @@ class TextPrinter final : public Progress {
   std::ostream& out_;
 };
 
-/// One event as a line for people; empty for events that say nothing to them. Total: an event of any shape gives a line or none.
+/// One event as a line for people; empty for events that say nothing to them. Total: an event of any shape gives a line
+/// or none.
 std::string line_of(const nlohmann::json& event);
 /// The end of the story, several lines.
 std::string summary_of(const nlohmann::json& report);

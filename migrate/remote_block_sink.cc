@@ -2,12 +2,6 @@
 #include "migrate/remote_block_sink.h"
 
 namespace vmigrate {
-namespace {
-
-constexpr auto kRoundAckTimeout = std::chrono::minutes(5);  // the destination's fdatasync of a whole round
-constexpr auto kSendTimeout = std::chrono::seconds(30);
-
-}  // namespace
 
 Task<> RemoteBlockSink::write(Extent extent, std::span<const std::byte> blocks) {
   parts_.cancellation.check();
@@ -27,9 +21,9 @@ Task<> RemoteBlockSink::flush() {
   const Bits128 root = parts_.digests.root();
   const Message end = RoundEnd{++rounds_ended_, static_cast<std::uint8_t>(kind_), root};
   co_await parts_.channel.send(end);
-  parts_.channel.set_idle_timeout(kRoundAckTimeout);
+  parts_.channel.set_idle_timeout(timeouts_.acknowledge);
   const RoundAck ack = co_await expect<RoundAck>(parts_.channel);
-  parts_.channel.set_idle_timeout(kSendTimeout);
+  parts_.channel.set_idle_timeout(timeouts_.send);
   if (ack.round != rounds_ended_)
     throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " acknowledged another round than the one sent");
   if (ack.root != root)
@@ -42,8 +36,8 @@ Task<> RemoteBlockSink::flush() {
 Task<> RemoteBlockSink::keep_to_bandwidth() {
   if (parts_.bandwidth_max == 0) co_return;
   const std::uint64_t sent = parts_.channel.bytes_sent();
-  const auto cost = std::chrono::duration_cast<Duration>(
-      std::chrono::duration<double>(static_cast<double>(sent - paced_bytes_) / static_cast<double>(parts_.bandwidth_max)));
+  const auto cost = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
+      static_cast<double>(sent - paced_bytes_) / static_cast<double>(parts_.bandwidth_max)));
   paced_bytes_ = sent;
   next_send_ = std::max(next_send_, parts_.clock.now()) + cost;
   co_await parts_.clock.sleep_until(next_send_);

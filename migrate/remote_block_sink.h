@@ -22,7 +22,13 @@ class RemoteBlockSink final : public BlockSink {
     const Cancellation& cancellation;
     std::uint64_t bandwidth_max = 0;   ///< bytes per second; 0: no limit
   };
+  /// How long one wait may last. Before the freeze the destination may take its time to flush a whole round.
+  struct Timeouts {
+    Duration send = std::chrono::seconds(30);
+    Duration acknowledge = std::chrono::minutes(5);
+  };
   explicit RemoteBlockSink(Parts parts) : parts_(parts) {}
+  void set_timeouts(Timeouts timeouts) { timeouts_ = timeouts; }
 
   Task<> write(Extent extent, std::span<const std::byte> blocks) override;
   Task<> write_zeroes(Extent extent) override;
@@ -39,6 +45,7 @@ class RemoteBlockSink final : public BlockSink {
   Task<> keep_to_bandwidth();
 
   Parts parts_;
+  Timeouts timeouts_;
   RoundKind kind_ = RoundKind::live;
   std::uint32_t rounds_ended_ = 0;
   Bits128 acknowledged_root_;

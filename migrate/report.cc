@@ -39,6 +39,8 @@ Duration Downtime::total() const {
   return sum;
 }
 
+std::string to_text(const json& document) { return document.dump(-1, ' ', false, json::error_handler_t::replace); }
+
 json to_json(const RoundStats& round) {
   return {{"round", round.round},
           {"dirty_blocks", round.blocks_dirty},

@@ -70,6 +70,9 @@ struct MigrationReport {
   std::string kept_image;                ///< the source's copy, renamed
 };
 
+/// As text; what is not UTF-8 (a peer's sentence may hold anything) is replaced rather than thrown about.
+std::string to_text(const nlohmann::json& document);
+
 nlohmann::json to_json(const RoundStats& round);
 nlohmann::json to_json(const MigrationReport& report);
 

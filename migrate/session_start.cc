@@ -22,7 +22,8 @@ constexpr auto kIdleTimeout = 30s;
 constexpr auto kOpenTimeout = 120s;
 
 /// The report of a session that never began, or whose other side holds the full one.
-json short_report(const Request& request, const std::string& source, const std::string& destination, const Failure& failure) {
+json short_report(const Request& request, const std::string& source, const std::string& destination,
+                  const Failure& failure) {
   return to_json(MigrationReport{.outcome = Outcome::aborted,
                                  .failure = failure,
                                  .container = request.container,
@@ -45,7 +46,8 @@ Task<json> reported(Steps steps, Request request, std::string source, std::strin
 }
 
 Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string agent) {
-  if (agent.empty()) throw Error(Errc::connect_failed, "the destination has no agent to ask; run the migration's command there again");
+  if (agent.empty())
+    throw Error(Errc::connect_failed, "the destination has no agent to ask; run the migration's command there again");
   const Endpoint endpoint = parse_endpoint(agent);
   Conversation conversation = co_await dial(host, endpoint);
   co_return std::move(conversation.channel);
@@ -84,8 +86,9 @@ DestinationSession::Parts destination_parts(const SessionHost& host, ArrivalHost
 
 /// What the destination knows when the source's report did not arrive.
 json report_of(const ArrivalOutcome& outcome, const Request& request, const SessionHost& host) {
-  json report = short_report(request, request.peer, host.name,
-                             outcome.failure.value_or(Failure{Errc::connection_lost, "the source's report did not arrive"}));
+  json report =
+      short_report(request, request.peer, host.name,
+                   outcome.failure.value_or(Failure{Errc::connection_lost, "the source's report did not arrive"}));
   if (outcome.state == DestinationState::done) {
     report["result"] = name_of(Outcome::cleanup_pending);
     report["error"]["message"] = "the container runs on " + host.name + ", but the source's report did not arrive";
@@ -120,14 +123,15 @@ Task<json> pull_steps(const SessionHost& host, const Request& request, Progress&
 
 Task<Hello> exchange_hello(const SessionHost& host, Channel& channel) {
   channel.set_idle_timeout(kHelloTimeout);
-  const Message ours = Hello{.host_id = host.local.state.host_id(), .host_name = host.name, .software = "vmigrate " VMIGRATE_VERSION};
+  const Message ours =
+      Hello{.host_id = host.local.state.host_id(), .host_name = host.name, .software = "vmigrate " VMIGRATE_VERSION};
   co_await channel.send(ours);
   Hello theirs = co_await expect<Hello>(channel);
   if (theirs.version_min > kProtocolVersionMax || theirs.version_max < kProtocolVersionMin)
-    throw Error(Errc::version_mismatch, channel.peer_name() + " speaks protocol versions " + std::to_string(theirs.version_min) +
-                                            " to " + std::to_string(theirs.version_max) + ", we speak " +
-                                            std::to_string(kProtocolVersionMin) + " to " +
-                                            std::to_string(kProtocolVersionMax) + "; update the older side");
+    throw Error(Errc::version_mismatch,
+                channel.peer_name() + " speaks protocol versions " + std::to_string(theirs.version_min) + " to " +
+                    std::to_string(theirs.version_max) + ", we speak " + std::to_string(kProtocolVersionMin) + " to " +
+                    std::to_string(kProtocolVersionMax) + "; update the older side");
   channel.set_idle_timeout(kIdleTimeout);
   co_return theirs;
 }
@@ -137,7 +141,8 @@ Task<Conversation> dial(const SessionHost& host, Endpoint endpoint) {
   conversation.channel = co_await connect(endpoint, host.tls);
   conversation.peer = co_await exchange_hello(host, *conversation.channel);
   if (conversation.peer.host_id == host.local.state.host_id())
-    throw Error(Errc::same_host, to_string(endpoint) + " is this very host (" + host.name + "): source and destination must differ");
+    throw Error(Errc::same_host,
+                to_string(endpoint) + " is this very host (" + host.name + "): source and destination must differ");
   co_return conversation;
 }
 
@@ -179,7 +184,8 @@ Task<> answer_open(const SessionHost& host, Channel& channel, Open open, Cancell
   NoProgress nobody;
   DestinationSession session(destination_parts(host, arrivals, channel, nobody, cancellation));
   const ArrivalOutcome outcome = co_await session.run(std::move(open));
-  log(LogLevel::info, "event=arrival container=" + outcome.offer.container + " state=" + std::string(name_of(outcome.state)));
+  log(LogLevel::info,
+      "event=arrival container=" + outcome.offer.container + " state=" + std::string(name_of(outcome.state)));
 }
 
 }  // namespace vmigrate

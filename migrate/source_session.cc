@@ -75,7 +75,8 @@ Task<> SourceSession::introduce() {
   co_await parts_.channel.send(open);
   const Accept accept = co_await expect<Accept>(parts_.channel);
   if (accept.id != parts_.id)
-    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " accepted another migration than the one offered");
+    throw Error(Errc::protocol_violation,
+                parts_.channel.peer_name() + " accepted another migration than the one offered");
   answer_ = answer_from_json(accept.answer);
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
@@ -90,9 +91,9 @@ Task<> SourceSession::copy_while_running() {
   armed_ = parts_.departure.arm_tracker();
   report_.tracker = armed_.tracker->name();
   if (!armed_.remark.empty()) remark(armed_.remark);
-  sink_ = std::make_unique<RemoteBlockSink>(RemoteBlockSink::Parts{parts_.channel, parts_.departure.digests(), parts_.clock,
-                                                                  parts_.cancellation,
-                                                                  parts_.departure.offer().options.bandwidth_max});
+  sink_ = std::make_unique<RemoteBlockSink>(RemoteBlockSink::Parts{parts_.channel, parts_.departure.digests(),
+                                                                   parts_.clock, parts_.cancellation,
+                                                                   parts_.departure.offer().options.bandwidth_max});
   copier_ = std::make_unique<VolumeCopier>(VolumeCopier::Parts{*armed_.tracker, parts_.departure.volume(), *sink_,
                                                               parts_.departure.digests(), parts_.clock,
                                                               parts_.departure.pool()});
@@ -108,8 +109,9 @@ Task<> SourceSession::copy_while_running() {
         enter(SourceEvent::converged);
         co_return;
       case Verdict::give_up:
-        throw Error(Errc::not_converging, decision.reason + "; allow a longer --max-downtime, use --on-stall=freeze, or "
-                                                            "migrate at a quieter time");
+        throw Error(Errc::not_converging, decision.reason +
+                                              "; allow a longer --max-downtime, use --on-stall=freeze, or "
+                                              "migrate at a quieter time");
     }
   }
 }
@@ -149,6 +151,7 @@ Task<> SourceSession::hand_over() {
   co_await copy_the_rest(*copier_, *sink_);
   lap("last blocks");
   check_freeze_budget();
+  parts_.channel.set_idle_timeout(freeze_budget_left());
   co_await send_checkpoint();
   lap("checkpoint");
   check_freeze_budget();
@@ -163,6 +166,8 @@ Task<> SourceSession::hand_over() {
 
 Task<> SourceSession::copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink) {
   const std::uint64_t wire_before = parts_.channel.bytes_sent();
+  parts_.channel.set_idle_timeout(freeze_budget_left());
+  sink.set_timeouts({.send = freeze_budget_left(), .acknowledge = freeze_budget_left()});
   const auto quiet = co_await parts_.departure.volume().quiesce();
   sink.set_round_kind(RoundKind::final);
   bool is_lost = false;
@@ -203,7 +208,8 @@ Task<> SourceSession::verify(RemoteBlockSink& sink) {
 }
 
 Task<> SourceSession::send_checkpoint() {
-  report_.checkpoint_bytes = co_await send_image(parts_.departure.pool(), parts_.departure.checkpoint(), parts_.channel);
+  report_.checkpoint_bytes =
+      co_await send_image(parts_.departure.pool(), parts_.departure.checkpoint(), parts_.channel);
 }
 
 // --- the hand-over ------------------------------------------------------------------------------------------------
@@ -245,12 +251,12 @@ Task<> SourceSession::follow_answer(const Message& answer) {
 }
 
 Task<> SourceSession::release() {
+  report_.outcome = Outcome::cleanup_pending;   // it runs there, whatever fails here from now on
   parts_.departure.journal().append({.type = RecordType::released,
                                      .migration = parts_.id,
                                      .epoch = parts_.departure.offer().epoch,
                                      .image_root = parts_.departure.digests().root(),
                                      .peer = parts_.channel.peer_name()});
-  report_.outcome = Outcome::cleanup_pending;
   armed_.tracker.reset();
   report_.kept_image = co_await parts_.departure.release(parts_.id);
   report_.outcome = Outcome::migrated;
@@ -275,7 +281,8 @@ Task<> SourceSession::reclaim() {
                                      .peer = parts_.channel.peer_name()});
   co_await parts_.departure.reclaim();
   report_.outcome = Outcome::aborted;
-  report_.failure = Failure{Errc::restore_failed, "the destination refused at the last moment; the container runs on the source"};
+  report_.failure =
+      Failure{Errc::restore_failed, "the destination refused at the last moment; the container runs on the source"};
   enter(SourceEvent::reclaimed);
 }
 
@@ -304,7 +311,8 @@ Task<> SourceSession::recover(Failure failure, bool is_peer_lost) {
   switch (state_) {
     case SourceState::aborted:
       if (report_.failure) co_return;  // it was reclaimed: the destination is told nothing more
-      if (parts_.cancellation.is_requested()) failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
+      if (parts_.cancellation.is_requested())
+        failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
       co_await roll_back(failure, is_peer_lost);
       break;
     case SourceState::in_doubt:
@@ -376,9 +384,9 @@ Task<> SourceSession::ask_once() {
 void SourceSession::enter(SourceEvent event) {
   const auto to = next(state_, event);
   MIGRATE_ASSERT(to.has_value());
-  log(LogLevel::info, "session=" + to_hex(parts_.id).substr(0, 8) + " container=" + report_.container + " side=source state=" +
-                          std::string(name_of(state_)) + " event=" + std::string(name_of(event)) +
-                          " to=" + std::string(name_of(*to)));
+  log(LogLevel::info, "session=" + to_hex(parts_.id).substr(0, 8) + " container=" + report_.container +
+                          " side=source state=" + std::string(name_of(state_)) +
+                          " event=" + std::string(name_of(event)) + " to=" + std::string(name_of(*to)));
   state_ = *to;
   parts_.progress.report({{"event", "state"}, {"side", "source"}, {"state", name_of(state_)}});
 }

@@ -19,7 +19,8 @@
 
 namespace vmigrate {
 
-/// Moves one container over one channel. Every step is allowed by the table in session_state.h or it is a mistake of ours.
+/// Moves one container over one channel. Every step is allowed by the table in session_state.h or it is a mistake of
+/// ours.
 class SourceSession {
  public:
   struct Parts {

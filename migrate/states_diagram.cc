@@ -18,7 +18,8 @@ std::string diagram_of(const char* side, const Table& table) {
 }  // namespace
 
 std::string states_diagram() {
-  return "stateDiagram-v2\n" + diagram_of("source", kSourceTransitions) + diagram_of("destination", kDestinationTransitions);
+  return "stateDiagram-v2\n" + diagram_of("source", kSourceTransitions) +
+         diagram_of("destination", kDestinationTransitions);
 }
 
 }  // namespace vmigrate

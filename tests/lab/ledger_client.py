@@ -5,6 +5,7 @@
 # and compares them all in the end. It never connects again.
 #
 #   ledger_client.py ADDRESS [--load MIB] [--payload BYTES] [--pause SECONDS]
+#   ledger_client.py ADDRESS --compare WRITES [--load MIB] [--payload BYTES]     another's writes, for example after a restart
 #
 # First it stores --load MiB of random values. Then, for N = 1, 2, 3...: it appends N to a list (redis answers with the list's
 # length, which must be N) and stores a payload under a key of its own. Each line on stdin is a question:
@@ -154,6 +155,7 @@ def main():
     parser.add_argument("--load", type=int, default=0)
     parser.add_argument("--payload", type=int, default=256)
     parser.add_argument("--pause", type=float, default=0.0005)
+    parser.add_argument("--compare", type=int)
     options = parser.parse_args()
     is_ending = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -161,6 +163,9 @@ def main():
     is_good = True
     try:
         ledger = Ledger(options)
+        if options.compare is not None:
+            ledger.acknowledged = options.compare
+            return 0 if ledger.verify() else 1
         ledger.load()
         print(f"ready: loaded={ledger.loaded * LOAD_BYTES >> 20} MiB in {ledger.loaded} values", flush=True)
         questions = Questions()
