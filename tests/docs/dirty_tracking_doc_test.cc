@@ -32,7 +32,8 @@ TEST_CASE("every test that docs/dirty-tracking.md names exists", "[docs]") {
       const std::string name = paragraph.substr(open + 1, close - open - 1);
       paragraph.erase(0, close + 1);
       ++named;
-      if (tests.find('"' + name + '"') == std::string::npos) findings.push_back(line.where() + ": no test \"" + name + "\"");
+      if (tests.find('"' + name + '"') == std::string::npos)
+        findings.push_back(line.where() + ": no test \"" + name + "\"");
     }
   }
   tree::check_none(findings);

@@ -53,7 +53,8 @@ TEST_CASE("every include follows an arrow of docs/architecture.md", "[docs]") {
   std::vector<std::string> findings;
   for (const auto& [arrow, line] : drawn_arrows())
     if (!documented.contains(arrow))
-      findings.push_back(line.where() + ": " + arrow.first + " must not include from " + arrow.second + ": " + line.text);
+      findings.push_back(line.where() + ": " + arrow.first + " must not include from " + arrow.second + ": " +
+                         line.text);
   tree::check_none(findings);
 }
 
@@ -61,7 +62,8 @@ TEST_CASE("every arrow of docs/architecture.md is drawn by some include", "[docs
   const auto drawn = drawn_arrows();
   std::vector<std::string> findings;
   for (const auto& [arrow, line] : documented_arrows())
-    if (!drawn.contains(arrow)) findings.push_back(line.where() + ": nothing in " + arrow.first + " includes from " + arrow.second);
+    if (!drawn.contains(arrow))
+      findings.push_back(line.where() + ": nothing in " + arrow.first + " includes from " + arrow.second);
   tree::check_none(findings);
 }
 
@@ -74,7 +76,8 @@ TEST_CASE("every include names a file of the tree", "[docs]") {
           const std::string path = included_by(line);
           const auto beside = tree::fs::path(file).parent_path() / path;
           const bool is_there = tree::fs::exists(tree::root() / path) || tree::fs::exists(tree::root() / beside);
-          if (!path.empty() && !is_there && !path.ends_with(".skel.h")) findings.push_back(line.where() + ": " + line.text);
+          if (!path.empty() && !is_there && !path.ends_with(".skel.h"))
+            findings.push_back(line.where() + ": " + line.text);
         }
   tree::check_none(findings);
 }

@@ -89,7 +89,8 @@ inline std::vector<Row> rows_under(const std::string& file, const std::vector<st
     }
     auto cells = cells_of(line.text);
     if (is_inside && !cells[0].starts_with("--")) rows.push_back({line, cells});
-    if (!is_inside) is_inside = cells.size() >= header.size() && std::equal(header.begin(), header.end(), cells.begin());
+    if (!is_inside)
+      is_inside = cells.size() >= header.size() && std::equal(header.begin(), header.end(), cells.begin());
   }
   return rows;
 }

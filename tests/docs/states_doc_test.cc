@@ -46,7 +46,8 @@ void compare_steps(const std::string& heading, const Table& table) {
       findings.push_back(row.line.where() + ": not in migrate/session_state.h: " + text);
   }
   for (const auto& text : in_code)
-    if (!in_document.contains(text)) findings.push_back(std::string(kFile) + " under \"" + heading + "\" lacks: " + text);
+    if (!in_document.contains(text))
+      findings.push_back(std::string(kFile) + " under \"" + heading + "\" lacks: " + text);
   tree::check_none(findings);
 }
 
@@ -59,10 +60,12 @@ void compare_states(const std::string& heading, const Table& table) {
   for (const auto& row : rows_of_section(heading, {"state", "meaning"})) {
     in_document.insert(row.cells[0]);
     if (!in_code.contains(row.cells[0])) findings.push_back(row.line.where() + ": no such state: " + row.cells[0]);
-    if (row.cells.size() < 2 || row.cells[1].empty()) findings.push_back(row.line.where() + ": a state without a meaning");
+    if (row.cells.size() < 2 || row.cells[1].empty())
+      findings.push_back(row.line.where() + ": a state without a meaning");
   }
   for (const auto& state : in_code)
-    if (!in_document.contains(state)) findings.push_back(std::string(kFile) + " under \"" + heading + "\" lacks: " + state);
+    if (!in_document.contains(state))
+      findings.push_back(std::string(kFile) + " under \"" + heading + "\" lacks: " + state);
   tree::check_none(findings);
 }
 

@@ -13,7 +13,8 @@ constexpr std::size_t kColumnsMax = 120;
 constexpr std::size_t kProductLinesMax = 600;
 
 bool is_script(const std::string& file) {
-  return file.starts_with("scripts/") || file.starts_with("tests/lab/lab") || file.ends_with(".py") || file.ends_with(".sh");
+  return file.starts_with("scripts/") || file.starts_with("tests/lab/lab") || file.ends_with(".py") ||
+         file.ends_with(".sh");
 }
 bool is_markdown(const std::string& file) { return file.ends_with(".md"); }
 bool is_cmake(const std::string& file) { return file.ends_with("CMakeLists.txt"); }
@@ -83,7 +84,8 @@ TEST_CASE("every source begins with its license", "[docs]") {
     if (!tree::is_cpp(file) && !is_script(file)) continue;
     const auto lines = tree::lines_of(file);
     const std::size_t first = !lines.empty() && lines[0].text.starts_with("#!") ? 1 : 0;
-    const bool has_license = lines.size() > first && lines[first].text.find("SPDX-License-Identifier: ") != std::string::npos;
+    const bool has_license =
+        lines.size() > first && lines[first].text.find("SPDX-License-Identifier: ") != std::string::npos;
     if (!has_license) findings.push_back(file + ":" + std::to_string(first + 1) + ": no SPDX-License-Identifier");
   }
   tree::check_none(findings);
@@ -122,8 +124,9 @@ TEST_CASE("every header is included by somebody", "[docs]") {
   std::vector<std::string> findings;
   for (const auto& file : tree::files_below("")) {
     if (!file.ends_with(".h")) continue;
-    const bool is_included = includes.find("#include \"" + file + "\"") != std::string::npos ||
-                             includes.find("#include \"" + tree::fs::path(file).filename().string() + "\"") != std::string::npos;
+    const bool is_included =
+        includes.find("#include \"" + file + "\"") != std::string::npos ||
+        includes.find("#include \"" + tree::fs::path(file).filename().string() + "\"") != std::string::npos;
     if (!is_included) findings.push_back(file + ":1: nobody includes it");
   }
   tree::check_none(findings);
