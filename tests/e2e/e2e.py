@@ -19,8 +19,8 @@ A file of tests:
 `sudo python3 FILE [--vmigrate PATH] [--list] [WORD...]` runs the tests whose sentence or name holds every WORD. The binary is that of
 --vmigrate or $VMIGRATE. The lab is made in a directory of its own ($VMIGRATE_LAB names another one) and goes away at the end.
 
-After every test its containers, images and processes are removed and both agents run. What then still differs from the state before it (processes,
-network namespaces, mounts, loop devices, files, pins, descriptors of the agents) is a leak, and fails the test.
+After every test its containers, images and processes are removed and both agents run. What then still differs from the state before
+it (processes, network namespaces, mounts, loop devices, files, pins, descriptors of the agents) is a leak, and fails the test.
 """
 import argparse
 import contextlib
@@ -45,7 +45,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LAB = HERE.parent / "lab" / "lab"
 HOSTS = ("alpha", "beta")
-TOOLS = ("runc", "crun", "criu", "redis-server", "mkfs.ext4", "e2fsck", "busybox", "gcc", "ip", "tc", "losetup", "unshare", "nsenter")
+TOOLS = ("runc", "crun", "criu", "redis-server", "mkfs.ext4", "e2fsck", "debugfs", "busybox", "gcc", "ip", "tc",
+         "losetup", "unshare", "nsenter")
 CLONE_NEWNET = 0x40000000
 
 _tests = []

@@ -207,14 +207,13 @@ def sqlite_keeps_every_row(lab):
     connection, rows, trouble, is_ending = container.connect(), [0], [], threading.Event()
 
     def write_rows():
-        with contextlib.suppress(StopIteration):
-            try:
-                while not is_ending.is_set():
-                    answer = connection.ask(str(rows[0] + 1))
-                    assert answer == f"ok {rows[0] + 1}", answer
-                    rows[0] += 1
-            except Exception as failure:  # pylint: disable=broad-except
-                trouble.append(failure)
+        try:
+            while not is_ending.is_set():
+                answer = connection.ask(str(rows[0] + 1))
+                assert answer == f"ok {rows[0] + 1}", answer
+                rows[0] += 1
+        except Exception as failure:  # pylint: disable=broad-except
+            trouble.append(failure)
     writer = threading.Thread(target=write_rows)
     writer.start()
     try:
@@ -379,13 +378,14 @@ def dry_run_of_a_pull(lab):
 @test
 def dry_run_sees_the_load(lab):
     """--dry-run notices the rate of writes, and that a link can be too slow for them"""
-    counter = lab.container("alpha", "redis")
-    ledger = Ledger(lab, counter)
-    done = lab.vmigrate("alpha", "--dry-run", "--sample", "1", "localhost", "beta", counter.name)
+    redis = lab.container("alpha", "redis")
+    ledger = Ledger(lab, redis)
+    sample, move = ("--dry-run", "--sample", "1"), ("localhost", "beta", redis.name)
+    done = lab.vmigrate("alpha", *sample, *move)
     assert done.code == 0 and done.report["dirty_bytes_per_second"] > 4096, done
-    slow = lab.vmigrate("alpha", "--dry-run", "--sample", "1", "--bandwidth", "64K", "--max-downtime", "350", "localhost", "beta", counter.name)
+    slow = lab.vmigrate("alpha", *sample, "--bandwidth", "64K", "--max-downtime", "350", *move)
     assert slow.code == 0 and slow.report["converges"] is False, slow
-    people = lab.vmigrate("alpha", "--dry-run", "--sample", "1", "localhost", "beta", counter.name, is_json=False)
+    people = lab.vmigrate("alpha", *sample, *move, is_json=False)
     assert people.code == 0 and "nothing was changed on either side" in people.out, people
     assert ledger.end() > 0
 
