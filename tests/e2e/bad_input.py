@@ -49,9 +49,7 @@ def state_files(lab, host, has_blocks):
     top, found = lab.state(host), []
     for name in lab.files(host, has_digests=False):
         with contextlib.suppress(FileNotFoundError):
-            # A journal without a record says nothing; it is made to be locked.
-            if not (name.startswith("journal/") and not any((top / name).read_bytes())):
-                found.append(f"{name} {seen_of(top / name, name, has_blocks)}")
+            found.append(f"{name} {seen_of(top / name, name, has_blocks)}")
     return found
 
 
@@ -139,6 +137,9 @@ class Bystander:
         (bundle / "config.json").write_text(json.dumps(config))
         self.lab.exec("alpha", "sh", "-c", f"runc delete --force {self.name}; cd {BUNDLES}/{self.name} && "
                                            f"runc run -d -b . {self.name} </dev/null >/dev/null 2>&1")
+        wait_until(lambda: self.container.is_where() == {"alpha": "running"} and self.lab._answers(self.container), 10,
+                   f"{self.name} to run again")
+        self.lab.exec("alpha", "sync", "-f", f"{BUNDLES}/{self.name}/rootfs")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -173,8 +174,9 @@ def refuses(lab, words, kind, *names, machine="client", before=None, has_blocks=
 
 def both_ways(lab, name, kind, *names, has_blocks=True):
     """Pushed from alpha to beta and pulled by beta from alpha."""
+    before = fingerprint(lab, has_blocks)
     for mode in PUSH_AND_PULL:
-        refuses(lab, [*mode, "alpha", "beta", name], kind, *names, has_blocks=has_blocks)
+        refuses(lab, [*mode, "alpha", "beta", name], kind, *names, before=before, has_blocks=has_blocks)
 
 
 @contextlib.contextmanager
@@ -411,11 +413,12 @@ def odd_names_on_the_wire(lab):
 def same_host(lab):
     """a source that is the destination is refused, by whatever names"""
     one = Bystander(lab)
+    before = fingerprint(lab)
     for machine, *words in [("client", "alpha", "alpha"), ("client", "alpha", "10.77.0.1"),
                             ("client", "10.77.0.1", "alpha:7700"), ("client", "--pull", "alpha", "10.77.0.1"),
                             ("client", "localhost", "client"), ("alpha", "localhost", "alpha"),
                             ("alpha", "localhost", "10.77.0.1"), ("alpha", "10.77.0.1", "localhost")]:
-        refuses(lab, [*words, one.name], "same_host", "source and destination", machine=machine)
+        refuses(lab, [*words, one.name], "same_host", "source and destination", machine=machine, before=before)
     one.goes_on()
 
 
@@ -423,10 +426,11 @@ def same_host(lab):
 def port_closed(lab):
     """a host where nobody listens is refused"""
     one = Bystander(lab)
+    before = fingerprint(lab)
     for *words, who in [("alpha", "beta:7701", "beta:7701"), ("alpha:7701", "beta", "alpha:7701"),
                         ("--pull", "alpha:7701", "beta", "alpha:7701"), ("--pull", "alpha", "beta:7701", "beta:7701"),
                         ("alpha", "nohost", "nohost"), ("nohost", "beta", "nohost")]:
-        refuses(lab, [*words, one.name], "connect_failed", who)
+        refuses(lab, [*words, one.name], "connect_failed", who, before=before)
     refuses(lab, ["localhost", "beta:7701", one.name], "connect_failed", "beta:7701", machine="alpha")
     one.goes_on()
 
@@ -604,6 +608,7 @@ def own_certificates(lab):
     """without good certificates of its own neither the command nor an agent starts"""
     one = Bystander(lab)
     good = lab.directory / "client/etc/tls"
+    before = fingerprint(lab)
     halves = lab.directory / "certificates-halves"
     halves.mkdir()
     for file in ("ca-cert.pem", "server-cert.pem", "server-key.pem"):
@@ -614,7 +619,7 @@ def own_certificates(lab):
                             (directory_of_certificates(lab, "foreign"), "client-cert.pem .*was not issued by the CA")]:
         for mode in PUSH_AND_PULL:
             refuses(lab, ["--tls-dir", directory, *mode, "alpha", "beta", one.name], "tls_failed",
-                    re.escape(str(directory)), says)
+                    re.escape(str(directory)), says, before=before)
         agent = lab.exec("client", lab.binary, "serve", "--listen", "10.77.0.100:7700", "--tls-dir", directory,
                          check=False)
         check_refusal(agent, "tls_failed", re.escape(str(directory)))
@@ -772,7 +777,7 @@ def no_tls_dials(lab):
         assert not is_let_in(lab, host, old), f"{host} speaks TLS 1.2"
         for text in (b"GET / HTTP/1.1\r\nHost: alpha\r\n\r\n", b"EHLO client\r\n" * 9, os.urandom(70000), b""):
             dialled = lab.connect("client", host_address(host), 7700, timeout=5)
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 dialled.sendall(text)
                 dialled.shutdown(socket.SHUT_WR)
                 while dialled.recv(65536):
@@ -814,8 +819,8 @@ def source_agent_dies(lab):
         lab.command("agent", "alpha", "kill")
         check_refusal(move.wait(), "connection_lost", r"\balpha\b")
         one.goes_on()
-        # Its pins stay: they are what remembers the writes. Whoever comes next takes them away.
-        allowed = r"alpha: (BPF pins: left over|agent: |processes: gone: .* serve )"
+        # Its pins stay, being what remembers the writes, and its journal. Whoever comes next takes them away.
+        allowed = r"alpha: (BPF pins: left over|files: left over: journal/|agent: |processes: gone: .* serve )"
         check_unchanged(lab, before, has_blocks=False, allowed=allowed)
         lab.command("agent", "alpha", "start")
         one.goes_on()
@@ -839,8 +844,8 @@ def destination_agent_dies(lab):
         refuses(lab, [*mode, "alpha", "beta", one.name], "already_exists",
                 f"images/{one.name}.img", r"\bbeta\b", "remove", has_blocks=False)
         lab.command("rm", "beta", one.name)
-        left = f"/var/lib/vmigrate/tmp/{one.name}-in"
-        lab.exec("beta", "sh", "-c", f"! mountpoint -q {left} || umount {left}; rm -rf {left}")
+        left, journal = f"/var/lib/vmigrate/tmp/{one.name}-in", f"/var/lib/vmigrate/journal/{one.name}"
+        lab.exec("beta", "sh", "-c", f"! mountpoint -q {left} || umount {left}; rm -rf {left} {journal}")
         check_unchanged(lab, before, has_blocks=False)
     one.moves()
 
