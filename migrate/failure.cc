@@ -2,6 +2,7 @@
 #include "migrate/failure.h"
 
 #include <array>
+#include <cctype>
 #include <cerrno>
 
 #include "migrate/host_facts.h"
@@ -36,11 +37,24 @@ constexpr std::array kRemedies = {
     Remedy{Errc::digest_mismatch, "the container goes on running on the source; start again with --verify"},
 };
 
+bool is_name_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; }
+
+/// As a whole word: a host may be called "db" and a container "db7".
+bool names(const std::string& sentence, const std::string& host) {
+  for (auto at = sentence.find(host); at != std::string::npos; at = sentence.find(host, at + 1)) {
+    const auto end = at + host.size();
+    const bool begins = at == 0 || !is_name_character(sentence[at - 1]);
+    const bool ends = end == sentence.size() || !is_name_character(sentence[end]);
+    if (begins && ends) return true;
+  }
+  return false;
+}
+
 /// The sentence with this host's name before it and advice behind it, where it lacks them.
 std::string complete(const std::string& sentence, Errc code) {
   if (code == Errc::usage || code == Errc::invalid_name || code == Errc::same_host) return sentence;
   const std::string host = host_name();
-  std::string text = sentence.find(host) == std::string::npos ? host + ": " + sentence : sentence;
+  std::string text = names(sentence, host) ? sentence : host + ": " + sentence;
   if (text.find("; ") != std::string::npos) return text;
   for (const Remedy& remedy : kRemedies)
     if (remedy.code == code) return text.append("; ").append(remedy.advice);

@@ -415,7 +415,7 @@ Duration SourceSession::freeze_budget_left() const {
 
 void SourceSession::check_freeze_budget() {
   if (freeze_budget_left() > Duration::zero()) return;
-  throw Error(Errc::timed_out, "the container was frozen for longer than --freeze-timeout (" +
+  throw Error(Errc::freeze_timed_out, "the container was frozen for longer than --freeze-timeout (" +
                                    format_duration(parts_.departure.offer().options.freeze_timeout) +
                                    "); it goes on running on the source");
 }
