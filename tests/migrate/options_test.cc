@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The command line: what it may say, and what is refused before anybody is contacted.
+#include "migrate/options.h"
+
+#include "base/error.h"
+#include "migrate/host_facts.h"
+#include "tests/catch.h"
+
+using namespace vmigrate;
+using namespace std::chrono_literals;
+
+namespace {
+
+ParsedOptions parse(std::vector<std::string> words) {
+  std::vector<const char*> argv = {"vmigrate"};
+  for (const auto& word : words) argv.push_back(word.c_str());
+  return std::get<ParsedOptions>(parse_options(static_cast<int>(argv.size()), argv.data()));
+}
+
+MigrateCommand parse_migration(std::vector<std::string> words) {
+  return std::get<MigrateCommand>(parse(std::move(words)).command);
+}
+
+/// The failure's code; nothing if the words are accepted.
+std::optional<Errc> refusal(std::vector<std::string> words) {
+  try {
+    parse(std::move(words));
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.code_or(Errc::internal);
+  }
+  return std::nullopt;
+}
+
+std::string help(std::vector<std::string> words) {
+  std::vector<const char*> argv = {"vmigrate"};
+  for (const auto& word : words) argv.push_back(word.c_str());
+  return std::get<HelpText>(parse_options(static_cast<int>(argv.size()), argv.data())).text;
+}
+
+}  // namespace
+
+TEST_CASE("three words are a migration with sensible defaults", "[migrate][options]") {
+  const MigrateCommand command = parse_migration({"alpha", "beta:7701", "ct7"});
+  CHECK(command.errand.source == "alpha");
+  CHECK(command.errand.destination == "beta:7701");
+  CHECK(command.errand.container == "ct7");
+  CHECK_FALSE(command.errand.is_pull);
+  CHECK_FALSE(command.errand.is_dry_run);
+  CHECK_FALSE(command.is_json);
+  CHECK(command.errand.options.downtime_max == 1s);
+  CHECK(command.errand.options.freeze_timeout == 10s);
+  CHECK(command.errand.options.rounds_max == 10);
+  CHECK(command.errand.options.on_stall == OnStall::freeze);
+  CHECK(command.errand.options.tracker == TrackerKind::automatic);
+  CHECK(command.errand.options.compression == Compression::automatic);
+  CHECK(command.errand.options.bandwidth_max == 0);
+  CHECK_FALSE(command.errand.options.verifies);
+}
+
+TEST_CASE("every option arrives", "[migrate][options]") {
+  const MigrateCommand command = parse_migration(
+      {"--pull", "--dry-run", "--json", "--max-downtime", "250", "--freeze-timeout", "20", "--max-rounds", "7",
+       "--on-stall", "abort", "--tracker", "rescan", "--compress", "lz4", "--bandwidth", "10M", "--verify", "--sample",
+       "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha", "beta", "ct7"});
+  const MigrationOptions& options = command.errand.options;
+  CHECK(command.errand.is_pull);
+  CHECK(command.errand.is_dry_run);
+  CHECK(command.is_json);
+  CHECK(options.downtime_max == 250ms);
+  CHECK(options.freeze_timeout == 20s);
+  CHECK(options.rounds_max == 7);
+  CHECK(options.on_stall == OnStall::abort);
+  CHECK(options.tracker == TrackerKind::rescan);
+  CHECK(options.compression == Compression::lz4);
+  CHECK(options.bandwidth_max == 10ULL << 20);
+  CHECK(options.verifies);
+  CHECK(options.sample == 3s);
+  CHECK(command.host.tls_dir == "/t");
+  CHECK(command.host.state_dir == "/s");
+  CHECK(command.host.runtime == "crun");
+}
+
+TEST_CASE("a name that no container can have is refused", "[migrate][options]") {
+  const std::vector<std::string> names = {"a/b",
+                                          "/",
+                                          "..",
+                                          "../etc",
+                                          "a..b",
+                                          ".hidden",
+                                          "a b",
+                                          "a\nb",
+                                          "ct;rm",
+                                          "$(id)",
+                                          "ü",
+                                          std::string(256, 'x'),
+                                          std::string(300, 'x')};
+  for (const auto& name : names) {
+    INFO(name);
+    CHECK(refusal({"alpha", "beta", name}) == Errc::invalid_name);
+  }
+  CHECK(refusal({"alpha", "beta", "--", "-rf"}) == Errc::invalid_name);
+  CHECK_FALSE(refusal({"alpha", "beta", std::string(255, 'x')}).has_value());
+}
+
+TEST_CASE("an empty or missing word is a usage error", "[migrate][options]") {
+  CHECK(refusal({}) == Errc::usage);
+  CHECK(refusal({"alpha", "beta"}) == Errc::usage);
+  CHECK(refusal({"alpha", "beta", "ct7", "more"}) == Errc::usage);
+  CHECK(refusal({"alpha", "beta", ""}) == Errc::usage);
+}
+
+TEST_CASE("an option that does not exist, or a value it cannot have, is a usage error", "[migrate][options]") {
+  const std::vector<std::vector<std::string>> bad = {{"--unknown"},
+                                                     {"-x"},
+                                                     {"--max-downtime", "0"},
+                                                     {"--max-downtime", "-5"},
+                                                     {"--max-downtime", "soon"},
+                                                     {"--max-downtime", "99999999999"},
+                                                     {"--freeze-timeout", "0"},
+                                                     {"--max-rounds", "0"},
+                                                     {"--max-rounds", "1001"},
+                                                     {"--on-stall", "panic"},
+                                                     {"--tracker", "magic"},
+                                                     {"--compress", "zip"},
+                                                     {"--bandwidth", "fast"},
+                                                     {"--bandwidth", "-1"},
+                                                     {"--sample", "0"},
+                                                     {"--runtime", "docker"}};
+  for (auto words : bad) {
+    INFO(words[0] << " " << (words.size() > 1 ? words[1] : ""));
+    words.insert(words.end(), {"alpha", "beta", "ct7"});
+    CHECK(refusal(words) == Errc::usage);
+  }
+}
+
+TEST_CASE("a host that is no host is a usage error", "[migrate][options]") {
+  for (const char* host : {"alpha:0", "alpha:65536", "alpha:port", ":7700", "[::1", ""}) {
+    INFO(host);
+    CHECK(refusal({host, "beta", "ct7"}) == Errc::usage);
+    CHECK(refusal({"beta", host, "ct7"}) == Errc::usage);
+  }
+}
+
+TEST_CASE("source and destination must differ", "[migrate][options]") {
+  CHECK(refusal({"alpha", "alpha", "ct7"}) == Errc::same_host);
+  CHECK(refusal({"localhost", "localhost", "ct7"}) == Errc::same_host);
+  CHECK(refusal({"localhost", host_name(), "ct7"}) == Errc::same_host);
+}
+
+TEST_CASE("--pull with a source that has no agent is a usage error", "[migrate][options]") {
+  CHECK(refusal({"--pull", "localhost", "beta", "ct7"}) == Errc::usage);
+  CHECK_FALSE(refusal({"--pull", "alpha", "localhost", "ct7"}).has_value());
+}
+
+TEST_CASE("the other commands have their own words", "[migrate][options]") {
+  CHECK(std::get<ServeCommand>(parse({"serve", "--listen", "10.0.0.1:7700"}).command).listen == "10.0.0.1:7700");
+  CHECK(refusal({"serve"}) == Errc::usage);
+  CHECK(std::holds_alternative<StatesCommand>(parse({"states"}).command));
+  CHECK(std::get<PkiInitCommand>(parse({"pki", "init", "--ca-dir", "/ca"}).command).ca_dir == "/ca");
+  const auto issue = std::get<PkiIssueCommand>(
+      parse({"pki", "issue", "alpha", "--ca-dir", "/ca", "--tls-dir", "/tls", "--san", "IP:10.0.0.1", "--days", "30"})
+          .command);
+  CHECK(issue.request.host == "alpha");
+  CHECK(issue.request.alternatives == std::vector<std::string>{"IP:10.0.0.1"});
+  CHECK(issue.request.valid_days == 30);
+  CHECK(refusal({"pki"}) == Errc::usage);
+  const auto create =
+      std::get<ImageCreateCommand>(parse({"image", "create", "--from", "/r", "--size", "2G", "x.img"}).command);
+  CHECK(create.request.bytes == 2ULL << 30);
+  CHECK(refusal({"image", "create", "--from", "/r", "x.img"}) == Errc::usage);
+}
+
+TEST_CASE("help and version are answers, not failures", "[migrate][options]") {
+  CHECK(help({"--help"}).find("--max-downtime") != std::string::npos);
+  CHECK(help({"--version"}).starts_with("vmigrate "));
+  CHECK_FALSE(help({"serve", "--help"}).empty());
+}
+
+TEST_CASE("-v is counted", "[migrate][options]") {
+  CHECK(parse({"alpha", "beta", "ct7"}).verbosity == 0);
+  CHECK(parse({"-v", "-v", "alpha", "beta", "ct7"}).verbosity == 2);
+}

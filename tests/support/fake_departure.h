@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A container on the source whose kernel, CRIU and disk are made of memory; its journal and digests are real.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/assert.h"
+#include "migrate/departure.h"
+#include "tests/support/fake_tracker.h"
+#include "tests/support/memory_volume.h"
+#include "tests/support/story.h"
+
+namespace vmigrate {
+
+class FakeDeparture final : public Departure {
+ public:
+  enum class Container { running, stopped, fenced, destroyed };
+  /// What a test may let go wrong, or let happen, at each step. Empty: nothing.
+  struct Script {
+    std::function<void()> at_stop;         ///< just before everything stands still
+    std::function<void()> at_dump;
+    std::function<void()> at_resume;
+    std::function<void()> at_fence;
+    std::function<void()> at_release;
+    std::function<void()> at_reclaim;
+    std::function<void(FakeTracker&)> at_arm;
+    bool is_thawed_by_somebody = false;    ///< the kernel says that a task runs
+  };
+
+  FakeDeparture(MemoryVolume& volume, asio::thread_pool& pool, std::filesystem::path directory, Offer offer,
+                Story& story)
+      : volume_(volume),
+        pool_(pool),
+        offer_(std::move(offer)),
+        story_(story),
+        journal_(directory / "journal", offer_.container),
+        digests_(volume.geometry(), directory),
+        checkpoint_(ImageDir::adopt(make(directory / "checkpoint"), offer_.checkpoint_bytes_max)) {
+    story_.follow("source", journal_);
+  }
+  ~FakeDeparture() override { story_.forget(journal_); }
+
+  Script& script() { return script_; }
+  Container container() const { return container_; }
+  FakeTracker& tracker() { return *tracker_; }
+  /// From stop to resume, reclaim or the other host's run.
+  TimePoint stopped_at{};
+
+  const Offer& offer() const override { return offer_; }
+  Journal& journal() override { return journal_; }
+  Volume& volume() override { return volume_; }
+  DigestIndex& digests() override { return digests_; }
+  asio::thread_pool& pool() override { return pool_; }
+  Task<std::uint64_t> trim() override { co_return 0; }
+  ArmedTracker arm_tracker() override {
+    auto tracker = std::make_unique<FakeTracker>(volume_);
+    tracker_ = tracker.get();
+    if (script_.at_arm) script_.at_arm(*tracker);
+    return {std::move(tracker), ""};
+  }
+
+  Task<> stop() override {
+    MIGRATE_ASSERT(container_ == Container::running);
+    act("source stops", script_.at_stop);
+    container_ = Container::stopped;
+    co_return;
+  }
+  Task<> dump() override {
+    MIGRATE_ASSERT(container_ == Container::stopped);
+    act("source dumps", script_.at_dump);
+    const std::vector<std::byte> pages(1'200'000, std::byte{0x42});
+    checkpoint_.write("core-1.img", 0, std::span(pages).first(100));
+    checkpoint_.write("pages-1.img", 0, pages);
+    co_return;
+  }
+  const ImageDir& checkpoint() const override { return checkpoint_; }
+  Task<bool> is_stopped() override { co_return container_ == Container::stopped && !script_.is_thawed_by_somebody; }
+  Task<> resume() override {
+    MIGRATE_ASSERT(container_ == Container::running || container_ == Container::stopped);
+    if (container_ == Container::running) co_return;
+    act("source thaws", script_.at_resume);
+    container_ = Container::running;
+  }
+
+  void fence() override {
+    MIGRATE_ASSERT(container_ == Container::stopped);
+    act("source fences", script_.at_fence);
+    container_ = Container::fenced;
+  }
+  Task<std::string> release(MigrationId id) override {
+    MIGRATE_ASSERT(container_ == Container::fenced && newest_is(RecordType::released));
+    act("source destroys", script_.at_release);
+    container_ = Container::destroyed;
+    co_return "image.migrated-" + to_hex(id);
+  }
+  Task<> reclaim() override {
+    MIGRATE_ASSERT(container_ == Container::fenced && newest_is(RecordType::reclaimed));
+    act("source thaws", script_.at_reclaim);
+    container_ = Container::running;
+    co_return;
+  }
+
+ private:
+  static std::filesystem::path make(const std::filesystem::path& directory) {
+    std::filesystem::create_directories(directory);
+    return directory;
+  }
+  bool newest_is(RecordType type) const {
+    const auto newest = journal_.newest();
+    return newest && newest->type == type;
+  }
+  void act(const std::string& what, const std::function<void()>& hook) {
+    story_.tell(what);
+    if (hook) hook();
+  }
+
+  MemoryVolume& volume_;
+  asio::thread_pool& pool_;
+  Offer offer_;
+  Story& story_;
+  Journal journal_;
+  DigestIndex digests_;
+  ImageDir checkpoint_;
+  FakeTracker* tracker_ = nullptr;
+  Script script_;
+  Container container_ = Container::running;
+};
+
+}  // namespace vmigrate

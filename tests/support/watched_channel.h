@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A channel whose messages are told to a story, and may be changed or swallowed on their way.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "tests/support/story.h"
+#include "transport/channel.h"
+
+namespace vmigrate {
+
+class WatchedChannel final : public Channel {
+ public:
+  enum class Fate { arrives, vanishes };
+  /// Sees each message just before it goes. It may change it, cut the link, cancel, throw.
+  using Hook = std::function<Fate(Message&)>;
+
+  WatchedChannel(std::unique_ptr<Channel> wire, std::string side, Story& story)
+      : wire_(std::move(wire)), side_(std::move(side)), story_(story) {}
+  void before_send(Hook hook) { hook_ = std::move(hook); }
+
+  Task<> send(const Message& message) override {
+    story_.tell(side_ + " sends " + std::string(name_of(message)));
+    Message copy = message;
+    if (hook_ && hook_(copy) == Fate::vanishes) co_return;
+    co_await wire_->send(copy);
+  }
+  Task<Message> receive() override { return wire_->receive(); }
+  void set_idle_timeout(Duration timeout) override { wire_->set_idle_timeout(timeout); }
+  void set_compression(Compression compression) override { wire_->set_compression(compression); }
+  void close() noexcept override { wire_->close(); }
+  const std::string& peer_name() const override { return wire_->peer_name(); }
+  std::uint64_t bytes_sent() const override { return wire_->bytes_sent(); }
+
+ private:
+  std::unique_ptr<Channel> wire_;
+  std::string side_;
+  Story& story_;
+  Hook hook_;
+};
+
+}  // namespace vmigrate
