@@ -13,7 +13,8 @@ constexpr std::size_t kReasonsMax = 3;
 constexpr std::size_t kReasonBytesMax = 300;
 constexpr std::streamoff kTailBytes = 256 << 10;
 
-/// Errors that say only that there was one, or that are none: the limit on descriptors needs a capability CRIU can do without.
+/// Errors that say only that there was one, or that are none: the limit on descriptors needs a capability CRIU can do
+/// without.
 constexpr std::array<std::string_view, 4> kSaysNothing = {"RLIMIT_NOFILE", "Dumping FAILED", "Restoring FAILED",
                                                           "exited, status="};
 struct Remedy {
@@ -21,12 +22,15 @@ struct Remedy {
   std::string_view advice;
 };
 constexpr std::array<Remedy, 8> kRemedies = {{
-    {"io_uring", "a process of the container uses io_uring, which CRIU cannot write down: switch it off in the program"},
+    {"io_uring",
+     "a process of the container uses io_uring, which CRIU cannot write down: switch it off in the program"},
     // The kernel does not let an io_uring be passed to CRIU; nothing else is refused like that.
-    {"Can't retrieve FDs from socket", "probably a process of the container uses io_uring: switch it off in the program"},
+    {"Can't retrieve FDs from socket",
+     "probably a process of the container uses io_uring: switch it off in the program"},
     {"ghost-limit", "an open file that was deleted is larger than 64 MiB"},
     {"Can't dump ghost file", "an open file that was deleted is larger than 64 MiB"},
-    {"Can't lookup mount", "a file is open from outside the container: start it with its standard streams on /dev/null"},
+    {"Can't lookup mount",
+     "a file is open from outside the container: start it with its standard streams on /dev/null"},
     {"No space left on device", "the checkpoint is larger than the space set aside for it"},
     {"Cannot allocate memory", "this host is out of memory"},
     {"External socket is used", "a process is connected to a socket outside the container"},

@@ -48,12 +48,14 @@ ContainerInfo info_from(const std::string& state_json, const std::string& runtim
     info.rootfs = rootfs_of(info.bundle);
     return info;
   } catch (const json::exception& unexpected) {
-    throw Error(Errc::incompatible_host, "`" + runtime + " state` or config.json is not understood: " + unexpected.what());
+    throw Error(Errc::incompatible_host,
+                "`" + runtime + " state` or config.json is not understood: " + unexpected.what());
   }
 }
 
 bool means_unknown(const std::string& errors) {
-  return errors.find("does not exist") != std::string::npos || errors.find("No such file or directory") != std::string::npos;
+  return errors.find("does not exist") != std::string::npos ||
+         errors.find("No such file or directory") != std::string::npos;
 }
 
 std::string without_newline(std::string text) {
@@ -74,8 +76,8 @@ bool is_missing(const Error& error) { return error.code() == std::errc::no_such_
 /// A runtime that is gone may have left the container behind: its state directory tells.
 void refuse_orphan(const std::string& runtime, const std::string& id) {
   if (std::filesystem::exists("/run/" + runtime + "/" + id))
-    throw Error(Errc::criu_missing,
-                "container " + id + " belongs to " + runtime + ", which is not installed here; scripts/setup installs it");
+    throw Error(Errc::criu_missing, "container " + id + " belongs to " + runtime +
+                                        ", which is not installed here; scripts/setup installs it");
 }
 
 ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::string& id) {
@@ -90,7 +92,8 @@ ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::strin
     }
   }
   if (!asked.empty())
-    throw Error(Errc::unknown_container, "there is no container " + id + " (asked " + asked + "); check the name and the host");
+    throw Error(Errc::unknown_container,
+                "there is no container " + id + " (asked " + asked + "); check the name and the host");
   throw Error(Errc::criu_missing, (runtimes.size() > 1 ? "neither runc nor crun" : "no " + runtimes.front()) +
                                       " is installed; scripts/setup installs both, and CRIU");
 }
@@ -104,8 +107,9 @@ Cgroup cgroup_of(const ContainerInfo& container) {
 void freeze(const ContainerInfo& container) {
   const Cgroup cgroup = cgroup_of(container);
   if (const pid_t stopped = cgroup.stopped_process())
-    throw Error(Errc::unsupported_container, "process " + std::to_string(stopped) + " of container " + container.id +
-                                                 " is stopped, which CRIU cannot write down under cgroup v1: let it go on (SIGCONT)");
+    throw Error(Errc::unsupported_container,
+                "process " + std::to_string(stopped) + " of container " + container.id +
+                    " is stopped, which CRIU cannot write down under cgroup v1: let it go on (SIGCONT)");
   cgroup.freeze(kFreezeTimeout);
 }
 
@@ -128,7 +132,8 @@ void kill_and_forget(const ContainerInfo& container) {
 
 class OciRuntime final : public ContainerRuntime {
  public:
-  OciRuntime(asio::thread_pool& pool, std::vector<std::string> runtimes) : pool_(pool), runtimes_(std::move(runtimes)) {}
+  OciRuntime(asio::thread_pool& pool, std::vector<std::string> runtimes)
+      : pool_(pool), runtimes_(std::move(runtimes)) {}
 
   Task<ContainerInfo> inspect(std::string id) override {
     check_container_id(id);

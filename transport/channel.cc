@@ -20,8 +20,10 @@ std::string printable(std::string text) {
 }  // namespace
 
 void throw_unexpected(const Channel& channel, const Message& message, std::string_view wanted) {
-  if (const auto* refuse = std::get_if<Refuse>(&message)) throw PeerError(known_code(refuse->code), printable(refuse->reason));
-  if (const auto* abort = std::get_if<Abort>(&message)) throw PeerError(known_code(abort->code), printable(abort->reason));
+  if (const auto* refuse = std::get_if<Refuse>(&message))
+    throw PeerError(known_code(refuse->code), printable(refuse->reason));
+  if (const auto* abort = std::get_if<Abort>(&message))
+    throw PeerError(known_code(abort->code), printable(abort->reason));
   throw Error(Errc::protocol_violation, channel.peer_name() + " sent " + std::string(name_of(message)) + " where " +
                                             std::string(wanted) + " was expected");
 }

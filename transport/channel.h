@@ -22,9 +22,9 @@ enum class Compression {
 class Channel {
  public:
   virtual ~Channel() = default;
-  /// Returns when the message is handed to the kernel, which is how a slow link holds us back. `message`'s spans must stay
-  /// valid until then. Throws Error: connection_lost, timed_out when the peer takes no bytes for the idle timeout. After a
-  /// failed or cancelled send() nothing more can be sent, but receive() still gives what the peer said before.
+  /// Returns when the message is handed to the kernel, which is how a slow link holds us back. `message`'s spans must
+  /// stay valid until then. Throws Error: connection_lost, timed_out when the peer takes no bytes for the idle timeout.
+  /// After a failed or cancelled send() nothing more can be sent, but receive() still gives what the peer said before.
   virtual Task<> send(const Message& message) = 0;
   /// The message's spans stay valid until the next receive(). Throws Error: connection_lost at any end of the stream
   /// (EOF is never an answer), protocol_violation, timed_out after the idle timeout, tls_failed when the peer turns out
@@ -48,8 +48,8 @@ class PeerError : public Error {
   using Error::Error;
 };
 
-/// Receives, and throws unless the message is a T. Refuse and Abort from the peer are thrown as PeerError with the peer's code
-/// and sentence; anything else is a protocol_violation.
+/// Receives, and throws unless the message is a T. Refuse and Abort from the peer are thrown as PeerError with the
+/// peer's code and sentence; anything else is a protocol_violation.
 template <typename T>
 Task<T> expect(Channel& channel);
 

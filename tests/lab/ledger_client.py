@@ -5,16 +5,16 @@
 # and compares them all in the end. It never connects again.
 #
 #   ledger_client.py ADDRESS [--load MIB] [--payload BYTES] [--pause SECONDS]
-#   ledger_client.py ADDRESS --compare WRITES [--load MIB] [--payload BYTES]     another's writes, for example after a restart
+#   ledger_client.py ADDRESS --compare WRITES [--load MIB] [--payload BYTES]   another's writes, after a restart
 #
-# First it stores --load MiB of random values. Then, for N = 1, 2, 3...: it appends N to a list (redis answers with the list's
-# length, which must be N) and stores a payload under a key of its own. Each line on stdin is a question:
+# First it stores --load MiB of random values. Then, for N = 1, 2, 3...: it appends N to a list (redis answers with the
+# list's length, which must be N) and stores a payload under a key of its own. Each line on stdin is a question:
 #
 #   mark NAME     "NAME: writes=… longest_stall_ms=…" since the last mark
 #   verify        reads everything back: "acknowledged=… missing=0 different=0 out_of_order=0 …", exit code 1 if not so
 #
-# The end of stdin, SIGTERM and SIGINT mean: verify and end. reconnects is not a promise but redis' own count of the connections
-# that it has accepted since this one.
+# The end of stdin, SIGTERM and SIGINT mean: verify and end. reconnects is not a promise but redis' own count of the
+# connections that it has accepted since this one.
 import argparse
 import os
 import random
@@ -118,8 +118,9 @@ class Ledger:
         missing = len(set(range(1, self.acknowledged + 1)) - set(entries))
         out_of_order = sum(number != place for place, number in enumerate(entries, 1))
         different = 0
-        for prefix, first, count, value_of in (("entry", 1, self.acknowledged, self.payload),
-                                               ("load", 0, self.loaded, lambda number: random.Random(number).randbytes(LOAD_BYTES))):
+        for prefix, first, count, value_of in (
+                ("entry", 1, self.acknowledged, self.payload),
+                ("load", 0, self.loaded, lambda number: random.Random(number).randbytes(LOAD_BYTES))):
             for start in range(first, first + count, READ_KEYS):
                 numbers = range(start, min(start + READ_KEYS, first + count))
                 absent, other = self.compare([(f"{prefix}:{number}", value_of(number)) for number in numbers])
@@ -129,7 +130,8 @@ class Ledger:
         self.longest_stall_ms = max(self.longest_stall_ms, self.stall_ms)
         print(f"acknowledged={self.acknowledged} loaded={self.loaded} missing={missing} different={different} "
               f"out_of_order={out_of_order} faults={self.faults} reconnects={reconnects} "
-              f"memory_mib={self.redis.info('used_memory') >> 20} longest_stall_ms={self.longest_stall_ms:.0f}", flush=True)
+              f"memory_mib={self.redis.info('used_memory') >> 20} longest_stall_ms={self.longest_stall_ms:.0f}",
+              flush=True)
         return not (missing or different or out_of_order or self.faults or reconnects)
 
 
