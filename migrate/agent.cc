@@ -40,7 +40,7 @@ Task<> Agent::serve(Listener& listener) {
 
 void Agent::cancel_all() noexcept {
   const auto sessions = sessions_;   // a session may leave the set while it is told
-  for (Cancellation* cancellation : sessions) cancellation->request();
+  for (Cancellation* cancellation : sessions) cancellation->shut_down();
 }
 
 /// The one place where a conversation's failure ends: it must not end the agent.

@@ -74,7 +74,7 @@ T run_to_end(asio::io_context& loop, Task<T> task) {
 }
 
 int exit_code_of(const nlohmann::json& report) {
-  const std::string result = report.value("result", "");
+  const std::string result = text_in(report, "result");
   for (const Outcome outcome : {Outcome::migrated, Outcome::cleanup_pending, Outcome::in_doubt, Outcome::predicted})
     if (result == name_of(outcome)) return exit_code_of(outcome, {});
   const int number = report.value("error", nlohmann::json::object()).value("number", static_cast<int>(Errc::internal));
@@ -83,16 +83,20 @@ int exit_code_of(const nlohmann::json& report) {
 
 void print_failure(const nlohmann::json& report) {
   const auto error = report.find("error");
-  if (error != report.end()) std::cerr << "vmigrate: " << error->value("message", "failed") << std::endl;
+  if (error != report.end()) std::cerr << "vmigrate: " << text_in(*error, "message") << std::endl;
 }
 
 /// The first signal asks for a rollback; it is for the session to say whether there is still time for that.
 Task<> cancel_on_signal(asio::signal_set& signals, Cancellation& cancellation) {
   for (;;) {
     co_await signals.async_wait(asio::use_awaitable);
-    if (!cancellation.is_requested())
+    if (cancellation.is_requested()) {
+      std::cerr << "vmigrate: leaving as soon as that is possible; the journal keeps what is decided" << std::endl;
+      cancellation.shut_down();
+    } else {
       std::cerr << "vmigrate: cancelling, if the container was not handed over yet" << std::endl;
-    cancellation.request();
+      cancellation.request();
+    }
   }
 }
 
@@ -124,7 +128,7 @@ int run(const MigrateCommand& command) {
     std::cout << command.errand.container << ": " << command.errand.source << " -> " << command.errand.destination
               << (command.errand.is_dry_run ? " (dry run)" : "") << std::endl;
   Loop loop(parts.pool);
-  asio::signal_set signals(loop.context, SIGINT, SIGTERM);
+  asio::signal_set signals(loop.context, SIGINT, SIGTERM, SIGHUP);
   asio::co_spawn(loop.context, cancel_on_signal(signals, cancellation), asio::detached);
   const auto report = run_to_end(loop.context, run_errand(parts.host, command.errand, printer, cancellation));
   if (command.is_json)
@@ -135,8 +139,16 @@ int run(const MigrateCommand& command) {
   return exit_code_of(report);
 }
 
+/// A wildcard address is no address to dial.
+std::string advertised(const ServeCommand& command) {
+  if (!command.advertise.empty()) return to_string(parse_endpoint(command.advertise));
+  Endpoint endpoint = parse_endpoint(command.listen);
+  if (endpoint.host == "0.0.0.0" || endpoint.host == "::") endpoint.host = host_name();
+  return to_string(endpoint);
+}
+
 int run(const ServeCommand& command) {
-  HostParts parts(command.host, command.listen);
+  HostParts parts(command.host, advertised(command));
   Agent agent(parts.host);
   Loop loop(parts.pool);
   const auto listener = listen(loop.context.get_executor(), parse_endpoint(command.listen), parts.tls);

@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCopyTimeout = 5min;      // a source that compares a large image sends nothing meanwhile
+constexpr auto kCopyTimeout = 1h;      // a source that compares a large image sends nothing meanwhile
 constexpr auto kGoTimeout = 30s;         // two fsyncs and a round trip; then we refuse, which is recorded
 constexpr auto kDoneTimeout = 60s;
 constexpr auto kRunAgainAfter = 1s;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "migrate/report.h"
 
 namespace vmigrate {
 
@@ -79,7 +80,7 @@ MigrationOptions decode_options(const json& in) {
 template <typename Decode>
 auto parse(const std::string& text, std::string_view what, Decode decode) {
   try {
-    return decode(json::parse(text));
+    return decode(object_from_text(text, "the peer"));
   } catch (const json::exception& error) {
     throw Error(Errc::protocol_violation, std::string(what) + " from the peer is not understood: " + error.what());
   }

@@ -32,10 +32,9 @@ std::uint64_t dirty_bytes_after(const std::vector<DirtySample>& samples, Duratio
   MIGRATE_ASSERT(!samples.empty());
   DirtySample before;
   DirtySample after = samples.front();
-  for (const DirtySample& sample : samples) {
-    if (after.elapsed >= elapsed) break;
+  for (std::size_t next = 1; next < samples.size() && after.elapsed < elapsed; ++next) {
     before = after;
-    after = sample;
+    after = samples[next];
   }
   const double span = seconds(after.elapsed - before.elapsed);
   const double slope = span > 0 ? static_cast<double>(after.bytes - before.bytes) / span : 0;

@@ -38,10 +38,10 @@ Task<Message> ForwardingChannel::receive() {
 }
 
 void ForwardingChannel::forward(const std::string& text) {
-  const auto event = nlohmann::json::parse(text, nullptr, false);
-  if (!event.is_object())
-    throw Error(Errc::protocol_violation, wire_.peer_name() + " sent an event that is no JSON object");
-  if (event.value("event", "") == "report")
+  const auto event = object_from_text(text, wire_.peer_name());
+  if (event.contains("event") && !event["event"].is_string())
+    throw Error(Errc::protocol_violation, wire_.peer_name() + " sent an event whose name is no word");
+  if (text_in(event, "event") == "report")
     report_ = event;
   else
     progress_.report(event);

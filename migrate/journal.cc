@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "base/assert.h"
+#include "base/durable.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -89,31 +90,43 @@ std::optional<Decoded> decode_slot(std::span<const std::byte> slot, Bits128 prev
   return decoded;
 }
 
+Bits128 checksum_of(const Slot& slot) { return ByteReader(std::span(slot).last(kChecksumBytes)).bits128(); }
+
+/// Records after which it is known who owns the container, here or elsewhere.
+bool names_owner(RecordType type) {
+  return type == RecordType::own || type == RecordType::owned || type == RecordType::released ||
+         type == RecordType::reclaimed;
+}
+
 bool is_unused(std::span<const std::byte> slot) {
   for (const std::byte b : slot)
     if (b != std::byte{0}) return false;
   return true;
 }
 
-void sync_directory(const std::filesystem::path& directory) {
-  const UniqueFd fd(
-      check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
-  check_syscall(::fsync(fd.get()), "fsync", directory.native());
+/// Naming a new journal must not replace one that somebody else has just made, and locked.
+enum class Naming { must_be_free, replaces };
+
+bool give_name(const std::string& temporary, const std::filesystem::path& path, Naming naming) {
+  if (naming == Naming::replaces) return ::rename(temporary.c_str(), path.c_str()) == 0;
+  const bool is_there = ::link(temporary.c_str(), path.c_str()) == 0 || errno == EEXIST;
+  if (is_there) ::unlink(temporary.c_str());
+  return is_there;
 }
 
 /// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal.
-void create_file(const std::filesystem::path& path, std::span<const std::byte> content) {
+void create_file(const std::filesystem::path& path, std::span<const std::byte> content, Naming naming) {
   std::filesystem::create_directories(path.parent_path());
   std::string temporary = path.native() + ".XXXXXX";
   const UniqueFd fd(check_syscall(::mkostemp(temporary.data(), O_CLOEXEC), "mkostemp", temporary));
   const ssize_t written = ::pwrite(fd.get(), content.data(), content.size(), 0);
   if (written != static_cast<ssize_t>(content.size()) || ::fsync(fd.get()) != 0 ||
-      ::rename(temporary.c_str(), path.c_str()) != 0) {
+      !give_name(temporary, path, naming)) {
     const int saved = errno;
     ::unlink(temporary.c_str());
     throw Error(saved, "cannot create the journal", path.native());
   }
-  sync_directory(path.parent_path());
+  sync_to_disk(path.parent_path());
 }
 
 /// A file that was removed or replaced between open and lock is nobody's journal any more.
@@ -171,7 +184,7 @@ Journal::Journal(const std::filesystem::path& directory, const std::string& cont
 
 void Journal::open_and_lock(const std::string& container) {
   while (!is_current(file_, path_)) {
-    if (!std::filesystem::exists(path_)) create_file(path_, std::vector<std::byte>(kFileBytes));
+    if (!std::filesystem::exists(path_)) create_file(path_, std::vector<std::byte>(kFileBytes), Naming::must_be_free);
     file_ = UniqueFd(check_syscall(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW), "open", path_.native()));
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
       throw Error(Errc::busy, "another migration of container " + container + " is under way; wait for its end");
@@ -181,19 +194,34 @@ void Journal::open_and_lock(const std::string& container) {
   last_checksum_ = loaded.last_checksum;
 }
 
-/// The new file is whole before it takes the old one's name; the old one's lock is held until then.
+/// The newest record, and before it the newest that names an owner. The old file's lock is held until the new one is
+/// whole and has its name.
 void Journal::start_anew() {
-  Record last = records_.back();
-  if (last.type == RecordType::given || last.type == RecordType::prepared)
+  const Record newest = records_.back();
+  if (newest.type == RecordType::given || newest.type == RecordType::prepared)
     throw Error(Errc::internal, "the journal " + path_.native() + " is full, and its last migration is not settled");
-  last.sequence = 1;
-  std::vector<std::byte> content = encode_slot(last, {});
+  std::vector<Record> kept;
+  for (const Record& record : records_)
+    if (names_owner(record.type)) kept = {record};
+  if (kept.empty() || kept.back().sequence != newest.sequence) kept.push_back(newest);
+  std::vector<std::byte> content;
+  Bits128 previous;
+  for (Record& record : kept) {
+    record.sequence = content.size() / kSlotBytes + 1;
+    const Slot slot = encode_slot(record, previous);
+    previous = checksum_of(slot);
+    content.insert(content.end(), slot.begin(), slot.end());
+  }
   content.resize(kFileBytes);
-  create_file(path_, content);
+  create_file(path_, content, Naming::replaces);
 }
 
 Journal::~Journal() {
-  if (file_.is_open() && records_.empty() && !has_failed_) ::unlink(path_.c_str());
+  if (!file_.is_open()) return;
+  // Nobody knows what a failed write left on the disk: the lock is kept until this process ends, so that nobody is
+  // answered from what the page cache says.
+  if (has_failed_) static_cast<void>(file_.release());
+  else if (records_.empty()) ::unlink(path_.c_str());
 }
 
 std::optional<Record> Journal::newest() const {
@@ -203,9 +231,7 @@ std::optional<Record> Journal::newest() const {
 
 std::uint64_t Journal::owner_epoch() const {
   for (auto it = records_.rbegin(); it != records_.rend(); ++it)
-    if (it->type == RecordType::own || it->type == RecordType::owned || it->type == RecordType::released ||
-        it->type == RecordType::reclaimed)
-      return it->epoch;
+    if (names_owner(it->type)) return it->epoch;
   return 0;
 }
 
@@ -228,7 +254,7 @@ void Journal::append(Record record) {
   if (written != static_cast<int>(slot.size())) throw Error(EIO, "write", path_.native());
   check_syscall(::fdatasync(file_.get()), "fdatasync", path_.native());
   has_failed_ = false;
-  last_checksum_ = ByteReader(std::span<const std::byte>(slot).last(kChecksumBytes)).bits128();
+  last_checksum_ = checksum_of(slot);
   records_.push_back(std::move(record));
 }
 
@@ -239,6 +265,7 @@ std::optional<Record> find_record(const std::filesystem::path& directory, Bits12
     if (!entry.is_regular_file() || entry.file_size() != kFileBytes) continue;
     const UniqueFd fd(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.is_open()) continue;
+    if (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0) continue;
     try {
       for (const Record& record : load_file(fd.get(), entry.path()).records)
         if (record.migration == migration) found = record;

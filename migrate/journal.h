@@ -77,7 +77,8 @@ class Journal {
   bool has_failed_ = false;
 };
 
-/// The newest record about `migration` in any journal below `directory`, without taking a lock: for answering Ask.
+/// The newest record about `migration` in any journal below `directory` that no session holds: a session may be about
+/// to write, or may have failed to, and its records are not yet an answer. Damaged journals are logged and passed over.
 std::optional<Record> find_record(const std::filesystem::path& directory, Bits128 migration);
 
 }  // namespace vmigrate

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/durable.h"
 #include "base/log.h"
 #include "checkpoint/container_config.h"
 #include "checkpoint/network.h"
@@ -83,7 +84,8 @@ class LocalArrival final : public Arrival {
         bundle_(host.state.bundle(offer.container)),
         journal_(std::in_place, host.state.journals(), offer.container),
         digests_({offer.volume_bytes}, host.state.scratch()),
-        checkpoint_(ImageDir::create(host.state.scratch(), offer.container + "-in", offer.checkpoint_bytes_max)) {}
+        checkpoint_(ImageDir::create(host.state.scratch(), "in-" + to_hex(random_id()),
+                                     std::min(offer.checkpoint_bytes_max, free_memory_bytes()))) {}
 
   Task<> prepare();
 
@@ -101,6 +103,7 @@ class LocalArrival final : public Arrival {
 
  private:
   void make_bundle();
+  void connect() noexcept;
   void remove_files() noexcept;
 
   LocalHost host_;
@@ -139,6 +142,9 @@ void LocalArrival::make_bundle() {
                          {bundle_ / "rootfs", network_->namespace_path(), "/vmigrate/" + offer_.container})
          << std::flush;
   if (!config) throw Error(errno, "cannot write", (bundle_ / "config.json").native());
+  // Before PREPARED everything has to be there after a power cut, the image's name among it.
+  for (const auto& path : {bundle_ / "config.json", bundle_, bundle_.parent_path(), image_.parent_path()})
+    sync_to_disk(path);
 }
 
 Task<Bits128> LocalArrival::digest_again() {
@@ -159,8 +165,17 @@ Task<> LocalArrival::restore() {
 Task<> LocalArrival::run() {
   // From OWNED on nothing may be taken away again by going out of scope, whatever fails here.
   leave_as_it_is();
-  network_->connect();
+  connect();
   co_await restored_->resume();
+}
+
+/// It is ours and must run; a network that fails now is an operator's matter, not a reason to keep it standing.
+void LocalArrival::connect() noexcept {
+  try {
+    network_->connect();
+  } catch (const std::exception& error) {
+    log(LogLevel::error, "container=" + offer_.container + " event=not_connected reason=" + error.what());
+  }
 }
 
 void LocalArrival::leave_as_it_is() noexcept {

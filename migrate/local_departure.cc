@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/local_departure.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <optional>
 
 #include "base/assert.h"
+#include "base/durable.h"
 #include "base/log.h"
 #include "checkpoint/container_config.h"
 #include "checkpoint/container_memory.h"
@@ -28,6 +26,13 @@ struct Found {
   MountedDevice device;
   Offer offer;
 };
+
+/// Nothing to do for an empty path, or one that has its new name already.
+void rename_durably(const std::filesystem::path& path, const std::string& suffix) {
+  if (path.empty() || !std::filesystem::exists(path)) return;
+  std::filesystem::rename(path, path.native() + suffix);
+  sync_to_disk(path.parent_path());
+}
 
 class LocalDeparture final : public Departure {
  public:
@@ -84,7 +89,7 @@ ArmedTracker LocalDeparture::arm_tracker() {
 /// Links first: what would reach the sockets after they are written down would be acknowledged and lost.
 Task<> LocalDeparture::stop() {
   checkpoint_.emplace(
-      ImageDir::create(host_.state.scratch(), found_.container.id + "-out", found_.offer.checkpoint_bytes_max));
+      ImageDir::create(host_.state.scratch(), "out-" + to_hex(random_id()), found_.offer.checkpoint_bytes_max));
   hold_ = hold_network(found_.offer.network);
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
 }
@@ -119,27 +124,21 @@ Task<std::string> LocalDeparture::release(MigrationId id) {
   co_return co_await offload(host_.pool, work);
 }
 
-/// Renames image and bundle, so that nothing starts them by accident. Returns the image's new name.
+/// Renames image and bundle, so that nothing starts them by accident; the image first, since it may lie in the bundle.
+/// Returns the image's new name.
 std::string LocalDeparture::keep_image_as(const std::string& suffix) const {
-  const auto& bundle = found_.container.bundle;
-  std::filesystem::rename(bundle, bundle.native() + suffix);
-  if (found_.device.image.empty()) return found_.device.device;
-  const std::string kept = found_.device.image.native() + suffix;
-  std::filesystem::rename(found_.device.image, kept);
-  const auto directory = found_.device.image.parent_path();
-  const UniqueFd fd(
-      check_syscall(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open", directory.native()));
-  check_syscall(::fsync(fd.get()), "fsync", directory.native());
-  return kept;
+  rename_durably(found_.device.image, suffix);
+  rename_durably(found_.container.bundle, suffix);
+  return found_.device.image.empty() ? found_.device.device.native() : found_.device.image.native() + suffix;
 }
 
 Task<> LocalDeparture::reclaim() {
   co_await fenced_->thaw_after_refused();
-  fenced_.reset();
   // The links were to stay down for ever; now they are ours again.
   hold_ = hold_network(found_.offer.network);
   hold_.reset();
   checkpoint_.reset();
+  fenced_.reset();
 }
 
 Task<Found> find(const LocalHost& host, const Request& request) {

@@ -76,7 +76,7 @@ OperatorLink::~OperatorLink() {
 }
 
 void OperatorLink::report(const nlohmann::json& event) noexcept {
-  if (event.value("event", "") == "report") return;   // it travels as Report, at the end
+  if (text_in(event, "event") == "report") return;   // it travels as Report, at the end
   state_->queue.try_send(error_code{}, Message(Event{to_text(event)}));
 }
 

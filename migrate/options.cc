@@ -27,6 +27,11 @@ struct Storage {
   int verbosity = 0;
 };
 
+/// Before the size is read: a negative one would wrap around.
+const CLI::Validator kNotNegative(
+    [](std::string& text) { return text.starts_with('-') ? std::string("a size is not negative") : std::string(); },
+    "");
+
 void add_host_options(CLI::App& app, HostOptions& host) {
   app.add_option("--tls-dir", host.tls_dir,
                  "directory of ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem")
@@ -60,7 +65,7 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
   app.add_option("--compress", options.compression, "auto, none or lz4")
       ->transform(CLI::CheckedTransformer(kCompressions))->default_str("auto");
   app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
   app.add_flag("--verify", options.verifies, "while frozen, both sides read the whole image again and compare");
   app.add_option("--sample", storage.sample_s, "dry run: how long writes are watched, in s")
       ->check(CLI::Range(1, 3600))
@@ -88,7 +93,7 @@ void add_image(CLI::App& app, Storage& storage) {
   CLI::App* create = image->add_subcommand("create", "make an ext4 image from a directory or tar archive");
   create->add_option("--from", storage.image_create.request.from, "directory or tar archive")->required();
   create->add_option("--size", storage.image_create.request.bytes, "size of the file system, with K, M, G or T")
-      ->transform(CLI::AsSizeValue(false))->required();
+      ->transform(CLI::AsSizeValue(false))->transform(kNotNegative)->required();
   create->add_option("IMAGE", storage.image_create.request.image, "the new file")->required();
   CLI::App* digest = image->add_subcommand("digest", "print the digest of an image that nobody writes, as in reports");
   digest->add_option("IMAGE", storage.image_digest.image, "a raw image or block device")->required();
@@ -132,6 +137,8 @@ std::variant<ParsedOptions, HelpText> parse_options(int argc, const char* const*
   add_migrate_options(app, storage);
   CLI::App* serve = app.add_subcommand("serve", "be this host's agent");
   serve->add_option("--listen", storage.serve.listen, "ADDRESS:PORT")->required();
+  serve->add_option("--advertise", storage.serve.advertise,
+                    "HOST:PORT under which other agents reach this one; default: --listen, or this host's name");
   add_host_options(*serve, storage.serve.host);
   add_pki(app, storage);
   add_image(app, storage);

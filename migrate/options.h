@@ -26,6 +26,7 @@ struct MigrateCommand {
 };
 struct ServeCommand {
   std::string listen;
+  std::string advertise;   ///< where other agents reach this one; empty: as listen
   HostOptions host;
 };
 struct PkiInitCommand {

@@ -15,13 +15,6 @@ using nlohmann::json;
 // An agent says nothing for as long as one round takes; a dead one is found by TCP keepalive.
 constexpr auto kReportTimeout = std::chrono::hours(24);
 
-json parse_from_agent(const std::string& text, const Channel& channel) {
-  json document = json::parse(text, nullptr, false);
-  if (!document.is_object())
-    throw Error(Errc::protocol_violation, channel.peer_name() + " sent an event that is no JSON object");
-  return document;
-}
-
 /// Owns its share of the channel: the session's end does not wait for it.
 Task<> send_cancellation(std::shared_ptr<Channel> channel) {
   const Message abort = Abort{{}, static_cast<std::uint32_t>(Errc::cancelled), "the operator cancelled"};
@@ -48,9 +41,9 @@ Task<json> watch(const SessionHost& here, Endpoint agent, Request request, Progr
   while (report.is_null()) {
     const Message message = co_await channel->receive();
     if (const auto* event = std::get_if<Event>(&message))
-      progress.report(parse_from_agent(event->json, *channel));
+      progress.report(object_from_text(event->json, channel->peer_name()));
     else if (const auto* last = std::get_if<Report>(&message))
-      report = parse_from_agent(last->json, *channel);
+      report = object_from_text(last->json, channel->peer_name());
     else
       throw_unexpected(*channel, message, "Event or Report");
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/printer.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -13,19 +14,14 @@ namespace {
 
 using nlohmann::json;
 
-double number(const json& in, const char* key) {
-  const auto it = in.find(key);
-  return it != in.end() && it->is_number() ? it->get<double>() : 0.0;
+/// Bounded, so that a figure from elsewhere cannot leave the range of an integer.
+std::uint64_t count_in(const json& in, const char* key) {
+  return static_cast<std::uint64_t>(std::clamp(number_in(in, key), 0.0, 9e18));
 }
-std::string text(const json& in, const char* key) {
-  const auto it = in.find(key);
-  return it != in.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-std::string bytes(const json& in, const char* key) {
-  return format_bytes(static_cast<std::uint64_t>(std::max(0.0, number(in, key))));
-}
+std::string bytes(const json& in, const char* key) { return format_bytes(count_in(in, key)); }
 Duration milliseconds(double value) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(value));
+  return std::chrono::duration_cast<Duration>(
+      std::chrono::duration<double, std::milli>(std::clamp(value, -1e12, 1e12)));
 }
 
 template <typename... Args>
@@ -36,18 +32,18 @@ std::string format(const char* pattern, Args... args) {
 }
 
 std::string round_line(const json& round) {
-  const double seconds = number(round, "seconds");
-  const double rate = seconds > 0 ? number(round, "wire_bytes") / seconds : 0;
+  const double seconds = number_in(round, "seconds");
+  const double rate = seconds > 0 ? number_in(round, "wire_bytes") / seconds : 0;
   std::string line = format("  round %2d  %9s sent, %9s on the wire in %7s (%s/s)",
-                            static_cast<int>(number(round, "round")), bytes(round, "data_bytes").c_str(),
+                            static_cast<int>(count_in(round, "round") % 100000), bytes(round, "data_bytes").c_str(),
                             bytes(round, "wire_bytes").c_str(), format_duration(milliseconds(seconds * 1000)).c_str(),
-                            format_bytes(static_cast<std::uint64_t>(rate)).c_str());
-  if (round.value("is_final", false)) return line + ", frozen: nothing left";
+                            format_bytes(static_cast<std::uint64_t>(std::clamp(rate, 0.0, 9e18))).c_str());
+  if (flag_in(round, "is_final")) return line + ", frozen: nothing left";
   return line + format(", %s left", bytes(round, "left_bytes").c_str());
 }
 
 std::string state_line(const json& event) {
-  const std::string state = text(event, "state");
+  const std::string state = text_in(event, "state");
   if (state == "copying") return "  copying while it runs";
   if (state == "freezing") return "  frozen";
   if (state == "committing") return "  given to the destination";
@@ -56,53 +52,53 @@ std::string state_line(const json& event) {
 }
 
 std::string downtime_lines(const json& report) {
-  const auto downtime = report.find("downtime");
-  if (downtime == report.end() || !downtime->is_object() || !(*downtime)["parts"].is_array()) return {};
+  if (!report.is_object() || !report.contains("downtime")) return {};
+  const json& downtime = report["downtime"];
   std::string lines;
-  for (const auto& part : (*downtime)["parts"])
-    lines += format("    %-12s %9.1f ms\n", text(part, "part").c_str(), number(part, "ms"));
+  for (const json& part : list_in(downtime, "parts"))
+    lines += format("    %-12s %9.1f ms\n", text_in(part, "part").c_str(), number_in(part, "ms"));
   if (lines.empty()) return {};
-  return "  downtime in parts:\n" + lines + format("    %-12s %9.1f ms\n", "total", number(*downtime, "total_ms"));
+  return "  downtime in parts:\n" + lines + format("    %-12s %9.1f ms\n", "total", number_in(downtime, "total_ms"));
 }
 
 std::string prediction_of(const json& report) {
   std::string lines = format("  %s used, %s of memory, link %s/s with a round trip of %.1f ms, writes %s/s\n",
                              bytes(report, "used_bytes").c_str(), bytes(report, "memory_bytes").c_str(),
-                             bytes(report, "bandwidth_bytes_per_second").c_str(), number(report, "round_trip_ms"),
+                             bytes(report, "bandwidth_bytes_per_second").c_str(), number_in(report, "round_trip_ms"),
                              bytes(report, "dirty_bytes_per_second").c_str());
-  for (const auto& round : report.value("rounds", json::array())) lines += round_line(round) + "\n";
-  lines += format("%s: it %s; expected downtime %s, total %s\n", text(report, "container").c_str(),
-                  report.value("converges", false) ? "would converge" : "would not converge",
-                  format_duration(milliseconds(number(report, "expected_downtime_ms"))).c_str(),
-                  format_duration(milliseconds(number(report, "total_seconds") * 1000)).c_str());
+  for (const auto& round : list_in(report, "rounds")) lines += round_line(round) + "\n";
+  lines += format("%s: it %s; expected downtime %s, total %s\n", text_in(report, "container").c_str(),
+                  flag_in(report, "converges") ? "would converge" : "would not converge",
+                  format_duration(milliseconds(number_in(report, "expected_downtime_ms"))).c_str(),
+                  format_duration(milliseconds(number_in(report, "total_seconds") * 1000)).c_str());
   return lines + "nothing was changed on either side\n";
 }
 
 std::string success_of(const json& report) {
   std::string lines = downtime_lines(report);
   lines += format("%s now runs on %s: %s in all, %s over the wire, %zu rounds, tracker %s\n",
-                  text(report, "container").c_str(), text(report, "destination").c_str(),
-                  format_duration(milliseconds(number(report, "total_seconds") * 1000)).c_str(),
-                  bytes(report, "wire_bytes").c_str(), report.value("rounds", json::array()).size(),
-                  text(report, "tracker").c_str());
-  lines += "image digest " + text(report, "image_digest") +
-           (report.value("verified", false) ? " (both sides read the whole image again)" : "") + "\n";
-  const std::string kept = text(report, "kept_image");
+                  text_in(report, "container").c_str(), text_in(report, "destination").c_str(),
+                  format_duration(milliseconds(number_in(report, "total_seconds") * 1000)).c_str(),
+                  bytes(report, "wire_bytes").c_str(), list_in(report, "rounds").size(),
+                  text_in(report, "tracker").c_str());
+  lines += "image digest " + text_in(report, "image_digest") +
+           (flag_in(report, "verified") ? " (both sides read the whole image again)" : "") + "\n";
+  const std::string kept = text_in(report, "kept_image");
   return kept.empty() ? lines : lines + "the source's copy is kept as " + kept + "\n";
 }
 
 }  // namespace
 
 std::string line_of(const json& event) {
-  const std::string kind = text(event, "event");
+  const std::string kind = text_in(event, "event");
   if (kind == "round") return round_line(event);
-  if (kind == "state" && text(event, "side") == "source") return state_line(event);
-  if (kind == "remark" || kind == "in_doubt") return "  " + text(event, "message");
+  if (kind == "state" && text_in(event, "side") == "source") return state_line(event);
+  if (kind == "remark" || kind == "in_doubt") return "  " + text_in(event, "message");
   return {};
 }
 
 std::string summary_of(const json& report) {
-  const std::string result = text(report, "result");
+  const std::string result = text_in(report, "result");
   if (result == "predicted") return prediction_of(report);
   if (result == "migrated" || result == "cleanup_pending") return success_of(report);
   return downtime_lines(report);
@@ -111,7 +107,7 @@ std::string summary_of(const json& report) {
 void JsonPrinter::report(const json& event) noexcept { out_ << to_text(event) << std::endl; }
 
 void TextPrinter::report(const json& event) noexcept {
-  if (text(event, "event") == "report") return;   // summary_of() tells it, at the end
+  if (text_in(event, "event") == "report") return;   // summary_of() tells it, at the end
   const std::string line = line_of(event);
   if (!line.empty()) out_ << line << std::endl;
 }

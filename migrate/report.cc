@@ -20,6 +20,12 @@ json to_json(const Downtime& downtime) {
   return {{"total_ms", milliseconds(downtime.total())}, {"parts", parts}};
 }
 
+const json* field_in(const json& document, const char* key) {
+  if (!document.is_object()) return nullptr;
+  const auto at = document.find(key);
+  return at == document.end() ? nullptr : &*at;
+}
+
 std::string format(const char* pattern, double value, const char* unit) {
   std::array<char, 64> text;
   std::snprintf(text.data(), text.size(), pattern, value, unit);
@@ -39,7 +45,38 @@ Duration Downtime::total() const {
   return sum;
 }
 
+std::string text_in(const json& document, const char* key) {
+  const json* field = field_in(document, key);
+  return field != nullptr && field->is_string() ? field->get<std::string>() : std::string();
+}
+
+double number_in(const json& document, const char* key) {
+  const json* field = field_in(document, key);
+  return field != nullptr && field->is_number() ? field->get<double>() : 0.0;
+}
+
+bool flag_in(const json& document, const char* key) {
+  const json* field = field_in(document, key);
+  return field != nullptr && field->is_boolean() && field->get<bool>();
+}
+
+std::vector<json> list_in(const json& document, const char* key) {
+  const json* field = field_in(document, key);
+  return field != nullptr && field->is_array() ? field->get<std::vector<json>>() : std::vector<json>();
+}
+
 std::string to_text(const json& document) { return document.dump(-1, ' ', false, json::error_handler_t::replace); }
+
+json object_from_text(const std::string& text, const std::string& peer) {
+  constexpr int kDepthMax = 32;
+  const auto within_depth = [&](int depth, json::parse_event_t, json&) {
+    if (depth > kDepthMax) throw Error(Errc::protocol_violation, peer + " sent a document that is nested too deeply");
+    return true;
+  };
+  json document = json::parse(text, within_depth, false);
+  if (!document.is_object()) throw Error(Errc::protocol_violation, peer + " sent something that is no JSON object");
+  return document;
+}
 
 json to_json(const RoundStats& round) {
   return {{"round", round.round},

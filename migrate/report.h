@@ -70,8 +70,17 @@ struct MigrationReport {
   std::string kept_image;                ///< the source's copy, renamed
 };
 
+/// Fields of a document from elsewhere: what is missing or of another type counts as empty, 0 or false.
+std::string text_in(const nlohmann::json& document, const char* key);
+double number_in(const nlohmann::json& document, const char* key);
+bool flag_in(const nlohmann::json& document, const char* key);
+std::vector<nlohmann::json> list_in(const nlohmann::json& document, const char* key);
+
 /// As text; what is not UTF-8 (a peer's sentence may hold anything) is replaced rather than thrown about.
 std::string to_text(const nlohmann::json& document);
+
+/// A JSON object from a peer, nested at most 32 deep. Throws Error(Errc::protocol_violation) for anything else.
+nlohmann::json object_from_text(const std::string& text, const std::string& peer);
 
 nlohmann::json to_json(const RoundStats& round);
 nlohmann::json to_json(const MigrationReport& report);

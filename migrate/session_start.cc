@@ -45,6 +45,7 @@ Task<json> reported(Steps steps, Request request, std::string source, std::strin
   co_return report;
 }
 
+/// `agent` is what was dialled for the session, or what the destination says where it dialled us.
 Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string agent) {
   if (agent.empty())
     throw Error(Errc::connect_failed, "the destination has no agent to ask; run the migration's command there again");
@@ -53,20 +54,20 @@ Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string ag
   co_return std::move(conversation.channel);
 }
 
-SourceSession::Parts source_parts(const SessionHost& host, Departure& departure, Channel& channel, Progress& progress,
-                                  Cancellation& cancellation) {
+SourceSession::Parts source_parts(const SessionHost& host, const std::string& dialled, Departure& departure,
+                                  Channel& channel, Progress& progress, Cancellation& cancellation) {
   return {departure, channel, host.clock, progress, cancellation, random_id(), host.name,
-          [&host](const Answer& answer) { return reconnect(host, answer.agent); }};
+          [&host, dialled](const Answer& answer) { return reconnect(host, dialled.empty() ? answer.agent : dialled); }};
 }
 
 /// The source's part over a channel that is open, however it came about.
-Task<json> send_container(const SessionHost& host, Departure& departure, Channel& channel, Progress& progress,
-                          Cancellation& cancellation) {
+Task<json> send_container(const SessionHost& host, const std::string& dialled, Departure& departure, Channel& channel,
+                          Progress& progress, Cancellation& cancellation) {
   if (departure.offer().is_dry_run) {
     const DryRunParts parts{departure, channel, host.clock, progress, cancellation, random_id(), host.name};
     co_return co_await run_dry_run(parts);
   }
-  SourceSession session(source_parts(host, departure, channel, progress, cancellation));
+  SourceSession session(source_parts(host, dialled, departure, channel, progress, cancellation));
   const MigrationReport report = co_await session.run();
   co_return to_json(report);
 }
@@ -76,7 +77,7 @@ Task<json> push_steps(const SessionHost& host, const Request& request, Progress&
   const auto departure = co_await find_departure(host.local, request);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);
-  co_return co_await send_container(host, *departure, *conversation.channel, progress, cancellation);
+  co_return co_await send_container(host, request.peer, *departure, *conversation.channel, progress, cancellation);
 }
 
 DestinationSession::Parts destination_parts(const SessionHost& host, ArrivalHost& arrivals, Channel& channel,
@@ -89,6 +90,8 @@ json report_of(const ArrivalOutcome& outcome, const Request& request, const Sess
   json report =
       short_report(request, request.peer, host.name,
                    outcome.failure.value_or(Failure{Errc::connection_lost, "the source's report did not arrive"}));
+  if (outcome.state == DestinationState::prepared || outcome.state == DestinationState::owning)
+    report["result"] = name_of(Outcome::in_doubt);
   if (outcome.state == DestinationState::done) {
     report["result"] = name_of(Outcome::cleanup_pending);
     report["error"]["message"] = "the container runs on " + host.name + ", but the source's report did not arrive";
@@ -106,6 +109,8 @@ Task<json> pull_steps(const SessionHost& host, const Request& request, Progress&
   co_await channel.send(ask);
   channel.set_idle_timeout(kOpenTimeout);
   Open open = co_await expect<Open>(channel);
+  if (offer_from_json(open.offer).container != request.container)
+    throw Error(Errc::protocol_violation, channel.peer_name() + " offers another container than " + request.container);
   LocalArrivalHost arrivals(host.local);
   NoProgress quiet;   // the source's events tell the story
   DestinationSession session(destination_parts(host, arrivals, channel, quiet, cancellation));
@@ -173,7 +178,10 @@ Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancell
     co_await channel.send(refuse);
     co_return;
   }
-  const auto send = [&] { return send_container(host, *departure, reporting, reporting, cancellation); };
+  const std::string nobody_dialled;
+  const auto send = [&] {
+    return send_container(host, nobody_dialled, *departure, reporting, reporting, cancellation);
+  };
   const json report = co_await reported(send, request, host.name, channel.peer_name());
   reporting.report(report);
   co_await reporting.flush();

@@ -134,7 +134,9 @@ Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
   armed_.tracker.reset();
   armed_ = parts_.departure.arm_tracker();
   copier.replace_tracker(*armed_.tracker);
-  note_round(co_await copier.copy_differences(), wire_before);
+  RoundStats compared = co_await copier.copy_differences();
+  compared.bytes_left = std::max<std::uint64_t>(compared.data_bytes, kBlockBytes);  // what came meanwhile is not known
+  note_round(compared, wire_before);
 }
 
 // --- standing still -----------------------------------------------------------------------------------------------
@@ -220,6 +222,7 @@ Task<> SourceSession::commit() {
   check_freeze_budget();
   const bool is_stopped = co_await parts_.departure.is_stopped();
   if (!is_stopped) throw Error(Errc::checkpoint_failed, "the container did not stay frozen; something else thawed it");
+  parts_.cancellation.check();
 
   enter(SourceEvent::ready);
   parts_.departure.fence();
@@ -351,7 +354,7 @@ Task<> SourceSession::resolve_doubt() {
   parts_.channel.close();
   parts_.progress.report({{"event", "in_doubt"}, {"message", report_.failure->sentence}});
   Duration pause = kFirstAskAfter;
-  while (state_ == SourceState::in_doubt && !parts_.cancellation.is_requested() && parts_.reconnect) {
+  while (state_ == SourceState::in_doubt && !parts_.cancellation.is_shutting_down() && parts_.reconnect) {
     co_await parts_.clock.sleep_for(pause);
     pause = std::min<Duration>(pause * 2, kLastAskAfter);
     std::string failure;

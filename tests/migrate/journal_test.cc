@@ -261,25 +261,33 @@ TEST_CASE("a full journal remembers the owner's epoch when the newest record is 
 
 TEST_CASE("the newest record about a migration is found in whatever journal it is", "[migrate][journal]") {
   const TestDirectory directory;
-  Journal one(directory.path(), "one");
-  Journal other(directory.path(), "other");
-  one.append({.type = RecordType::prepared, .migration = {1, 1}, .epoch = 2});
-  other.append({.type = RecordType::prepared, .migration = {2, 2}, .epoch = 2});
-  one.append({.type = RecordType::owned, .migration = {1, 1}, .epoch = 2});
-  one.append({.type = RecordType::given, .migration = {3, 3}, .epoch = 3});
+  {
+    Journal one(directory.path(), "one");
+    Journal other(directory.path(), "other");
+    one.append({.type = RecordType::prepared, .migration = {1, 1}, .epoch = 2});
+    other.append({.type = RecordType::prepared, .migration = {2, 2}, .epoch = 2});
+    one.append({.type = RecordType::owned, .migration = {1, 1}, .epoch = 2});
+    one.append({.type = RecordType::given, .migration = {3, 3}, .epoch = 3});
+    CHECK(one.newest_of({1, 1})->type == RecordType::owned);
+    CHECK_FALSE(one.newest_of({2, 2}).has_value());
+  }
   CHECK(find_record(directory.path(), {1, 1})->type == RecordType::owned);
   CHECK(find_record(directory.path(), {2, 2})->type == RecordType::prepared);
   CHECK_FALSE(find_record(directory.path(), {4, 4}).has_value());
   CHECK_FALSE(find_record(directory.path() / "nowhere", {1, 1}).has_value());
-  CHECK(one.newest_of({1, 1})->type == RecordType::owned);
-  CHECK_FALSE(one.newest_of({2, 2}).has_value());
+}
+
+TEST_CASE("what a session still holds is no answer yet", "[migrate][journal]") {
+  const TestDirectory directory;
+  Journal journal(directory.path(), "ct");
+  journal.append({.type = RecordType::owned, .migration = {1, 1}, .epoch = 2});
+  CHECK_FALSE(find_record(directory.path(), {1, 1}).has_value());
 }
 
 TEST_CASE("a damaged journal does not hide another one", "[migrate][journal]") {
   const TestDirectory directory;
   const fs::path path = make_journal(directory);
-  Journal other(directory.path(), "other");
-  other.append({.type = RecordType::owned, .migration = {1, 1}, .epoch = 2});
+  Journal(directory.path(), "other").append({.type = RecordType::owned, .migration = {1, 1}, .epoch = 2});
   std::string damaged = bytes_of(path);
   damaged[10] = static_cast<char>(damaged[10] ^ 1);
   put(path, damaged);

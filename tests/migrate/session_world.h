@@ -82,7 +82,7 @@ class SessionWorld {
   Cancellation source_cancellation;
   Cancellation destination_cancellation;
   Events events;
-  /// Asks that nobody answers before the destination's agent is there again. Beyond kAsksMax the operator cancels.
+  /// Asks that nobody answers before the destination's agent is there again. Beyond kAsksMax the process ends.
   int unanswered_asks = 0;
   int asks = 0;
 
@@ -133,7 +133,7 @@ class SessionWorld {
   }
 
   Task<std::unique_ptr<Channel>> reconnect() {
-    if (++asks > kAsksMax) source_cancellation.request();
+    if (++asks > kAsksMax) source_cancellation.shut_down();
     if (asks <= unanswered_asks) throw Error(Errc::connect_failed, "nobody answers at beta");
     auto channels = make_memory_channels(sim.loop().get_executor(), sim.clock());
     asio::co_spawn(sim.loop(), answer_ask(arrivals.journals(), std::move(channels.second)), asio::detached);
