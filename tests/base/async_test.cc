@@ -31,8 +31,8 @@ Task<Duration> measure_sleep(Clock& clock) {
 }
 
 Task<std::string> text_through_pool(asio::thread_pool& pool, std::string text) {
-  const auto copied = co_await offload(pool, [text] { return text + "!"; });
-  co_return copied;
+  const auto work = [text] { return text + "!"; };  // named: see base/async.h
+  co_return co_await offload(pool, work);
 }
 
 }  // namespace
