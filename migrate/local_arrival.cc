@@ -84,7 +84,7 @@ class LocalArrival final : public Arrival {
         bundle_(host.state.bundle(offer.container)),
         journal_(std::in_place, host.state.journals(), offer.container),
         digests_({offer.volume_bytes}, host.state.scratch()),
-        checkpoint_(ImageDir::create(host.state.scratch(), "in-" + to_hex(random_id()),
+        checkpoint_(ImageDir::create(host.state.scratch(), StateDir::scratch_name(offer.container, "-in"),
                                      std::min(offer.checkpoint_bytes_max, free_memory_bytes()))) {}
 
   Task<> prepare();

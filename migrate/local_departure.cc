@@ -88,8 +88,8 @@ ArmedTracker LocalDeparture::arm_tracker() {
 
 /// Links first: what would reach the sockets after they are written down would be acknowledged and lost.
 Task<> LocalDeparture::stop() {
-  checkpoint_.emplace(
-      ImageDir::create(host_.state.scratch(), "out-" + to_hex(random_id()), found_.offer.checkpoint_bytes_max));
+  checkpoint_.emplace(ImageDir::create(host_.state.scratch(), StateDir::scratch_name(found_.container.id, "-out"),
+                                       found_.offer.checkpoint_bytes_max));
   hold_ = hold_network(found_.offer.network);
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
 }

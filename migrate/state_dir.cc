@@ -4,6 +4,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include <cctype>
 #include <fstream>
 
 #include "base/error.h"
@@ -38,6 +39,14 @@ StateDir::StateDir(std::filesystem::path root) : root_(std::filesystem::absolute
   for (const auto& directory : {journals(), scratch(), root_ / "images", root_ / "containers"})
     make_directory(directory);
   host_id_ = read_or_make_host_id(root_ / "host-id");
+}
+
+std::string StateDir::scratch_name(const std::string& container, const std::string& suffix) {
+  constexpr std::size_t kLengthMax = 200;
+  const bool begins_well = !container.empty() && std::isalnum(static_cast<unsigned char>(container.front())) != 0;
+  const bool is_plain = begins_well && container.size() <= kLengthMax && container.find('+') == std::string::npos &&
+                        !container.starts_with("stats-");
+  return (is_plain ? container : "c" + to_hex(random_id())) + suffix;
 }
 
 Bits128 random_id() {

@@ -21,6 +21,10 @@ class StateDir {
   std::filesystem::path image(const std::string& container) const { return root_ / "images" / (container + ".img"); }
   std::filesystem::path bundle(const std::string& container) const { return root_ / "containers" / container; }
 
+  /// The name of a directory in scratch() for one container's checkpoint: the id and `suffix`, or something random
+  /// where the id would make no plain file name.
+  static std::string scratch_name(const std::string& container, const std::string& suffix);
+
   /// Random, made once per state directory: by it a host recognises itself.
   Bits128 host_id() const { return host_id_; }
 
