@@ -37,6 +37,8 @@ class Checkpointer {
   /// Brings the processes back, held. `bundle` holds the adapted config.json and a mounted rootfs; its network
   /// namespace exists already. Throws Error(Errc::restore_failed) with CRIU's own reason and leaves nothing behind.
   virtual Task<std::unique_ptr<RestoredContainer>> restore(ContainerInfo container, const ImageDir& from) = 0;
+  /// A container that a dead agent restored and held. Null unless it is there with every task frozen.
+  virtual Task<std::unique_ptr<RestoredContainer>> adopt(std::string id) = 0;
 };
 
 }  // namespace vmigrate

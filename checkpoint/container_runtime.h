@@ -38,6 +38,8 @@ class ContainerRuntime {
   /// also Errc::unsupported_container if a task is stopped by a signal, which CRIU cannot write down under cgroup v1.
   virtual Task<> pause(const ContainerInfo& container) = 0;
   virtual Task<> resume(const ContainerInfo& container) = 0;
+  /// Starts `container.id` from its bundle, as after a boot. Throws Error(Errc::restore_failed).
+  virtual Task<> start(const ContainerInfo& container) = 0;
   /// True only when the kernel says every task of the cgroup is frozen.
   virtual Task<bool> is_frozen(const ContainerInfo& container) = 0;
   /// Kills every task, frozen or not, without letting one run another instruction of its own, and forgets the

@@ -203,6 +203,19 @@ class CriuCheckpointer final : public Checkpointer {
     std::rethrow_exception(failure);
   }
 
+  Task<std::unique_ptr<RestoredContainer>> adopt(std::string id) override {
+    ContainerInfo container;
+    bool is_held = false;
+    try {
+      container = co_await runtime_.inspect(id);
+      is_held = co_await runtime_.is_frozen(container);
+    } catch (const Error& error) {
+      if (error.code_or(Errc::internal) != Errc::unknown_container) throw;
+    }
+    if (!is_held) co_return nullptr;
+    co_return std::make_unique<HeldContainer>(runtime_, std::move(container));
+  }
+
  private:
   /// What is there already is not ours to remove when the restore fails.
   Task<> refuse_if_known(ContainerInfo container) {

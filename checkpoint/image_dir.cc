@@ -114,6 +114,13 @@ ImageDir ImageDir::create(const std::filesystem::path& parent, const std::string
   }
 }
 
+std::optional<ImageDir> ImageDir::take_over(const std::filesystem::path& parent, const std::string& name) {
+  check_name(name);
+  const auto path = std::filesystem::canonical(parent) / name;
+  if (!std::filesystem::is_directory(std::filesystem::symlink_status(path))) return std::nullopt;
+  return ImageDir(path, 0, Owner::us);
+}
+
 ImageDir ImageDir::adopt(const std::filesystem::path& directory, std::uint64_t bytes_max) {
   return ImageDir(std::filesystem::canonical(directory), bytes_max, Owner::caller);
 }

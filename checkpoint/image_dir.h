@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ class ImageDir {
 
   /// Makes a fresh directory below `parent` and mounts a tmpfs of at most `bytes_max` on it. Throws Error.
   static ImageDir create(const std::filesystem::path& parent, const std::string& name, std::uint64_t bytes_max);
+  /// What an earlier create() left: to be removed on destruction. Nothing if there is no such directory.
+  static std::optional<ImageDir> take_over(const std::filesystem::path& parent, const std::string& name);
   /// A directory that is there already and stays: nothing is mounted or removed. For tests without privileges.
   static ImageDir adopt(const std::filesystem::path& directory, std::uint64_t bytes_max);
   ImageDir(ImageDir&& other) noexcept;

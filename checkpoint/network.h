@@ -64,6 +64,9 @@ class PreparedNetwork {
 };
 Task<std::unique_ptr<PreparedNetwork>> prepare_network(asio::thread_pool& pool, NetworkSpec spec);
 
+/// The same of what a dead agent has prepared; built anew if it is gone.
+Task<std::unique_ptr<PreparedNetwork>> adopt_network(asio::thread_pool& pool, NetworkSpec spec);
+
 /// Removes the namespace and the veths of a container that is gone from here, so that it can come back one day.
 /// Idempotent. Throws Error.
 Task<> remove_network(asio::thread_pool& pool, NetworkSpec spec);

@@ -177,6 +177,11 @@ class BuiltNetwork final : public PreparedNetwork {
       throw;
     }
   }
+  struct IsThere {};
+  /// Takes over what is there.
+  BuiltNetwork(NetworkSpec spec, IsThere) : spec_(std::move(spec)), path_(namespace_path_of(spec_)) {
+    if (!spec_.namespace_name.empty()) announcer_.emplace(spec_);
+  }
   BuiltNetwork(const BuiltNetwork&) = delete;
   BuiltNetwork& operator=(const BuiltNetwork&) = delete;
   ~BuiltNetwork() override {
@@ -221,6 +226,15 @@ std::unique_ptr<PreparedNetwork> build(NetworkSpec spec) {
   return std::make_unique<BuiltNetwork>(std::move(spec));
 }
 
+bool is_there(const NetworkSpec& spec) {
+  return spec.namespace_name.empty() || fs::exists(namespace_path_of(spec));
+}
+
+std::unique_ptr<PreparedNetwork> adopt_or_build(NetworkSpec spec) {
+  if (!is_there(spec)) return build(std::move(spec));
+  return std::make_unique<BuiltNetwork>(std::move(spec), BuiltNetwork::IsThere{});
+}
+
 }  // namespace
 
 Task<> check_network(asio::thread_pool& pool, NetworkSpec spec) {
@@ -230,6 +244,11 @@ Task<> check_network(asio::thread_pool& pool, NetworkSpec spec) {
 
 Task<std::unique_ptr<PreparedNetwork>> prepare_network(asio::thread_pool& pool, NetworkSpec spec) {
   const auto work = [spec] { return build(spec); };
+  co_return co_await offload(pool, work);
+}
+
+Task<std::unique_ptr<PreparedNetwork>> adopt_network(asio::thread_pool& pool, NetworkSpec spec) {
+  const auto work = [spec] { return adopt_or_build(spec); };
   co_return co_await offload(pool, work);
 }
 

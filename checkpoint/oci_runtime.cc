@@ -22,6 +22,7 @@ using nlohmann::json;
 constexpr auto kCommandTimeout = 20s;
 constexpr auto kFreezeTimeout = 10s;  // a task in uninterruptible sleep, on a slow disk say, freezes when it wakes
 constexpr auto kKillTimeout = 10s;
+constexpr auto kStartTimeout = 60s;
 
 ContainerStatus status_from(const std::string& word) {
   if (word == "running") return ContainerStatus::running;
@@ -130,6 +131,16 @@ void kill_and_forget(const ContainerInfo& container) {
   forget(container);
 }
 
+void run_detached(const ContainerInfo& container) {
+  const auto result = run_command({.argv = {container.runtime, "run", "--detach", "--bundle", container.bundle,
+                                            container.id},
+                                   .discards_output = true,
+                                   .timeout = kStartTimeout});
+  if (result.exit_status != 0)
+    throw Error(Errc::restore_failed, container.runtime + " could not start container " + container.id +
+                                          " from its disk: status " + std::to_string(result.exit_status));
+}
+
 class OciRuntime final : public ContainerRuntime {
  public:
   OciRuntime(asio::thread_pool& pool, std::vector<std::string> runtimes)
@@ -148,6 +159,11 @@ class OciRuntime final : public ContainerRuntime {
 
   Task<> resume(const ContainerInfo& container) override {
     const auto work = [container] { cgroup_of(container).thaw(); };
+    co_await offload(pool_, work);
+  }
+
+  Task<> start(const ContainerInfo& container) override {
+    const auto work = [container] { run_detached(container); };
     co_await offload(pool_, work);
   }
 

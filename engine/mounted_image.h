@@ -15,6 +15,8 @@ class MountedImage {
   /// Blocking. Throws Error and leaves nothing behind.
   static MountedImage attach(const std::filesystem::path& image, const std::filesystem::path& mount_point,
                              const std::string& file_system);
+  /// One that a process attached which is gone.
+  static MountedImage adopt(MountedDevice mounted) { return MountedImage(std::move(mounted)); }
   MountedImage(MountedImage&& other) noexcept;
   MountedImage& operator=(MountedImage&&) = delete;
   ~MountedImage();

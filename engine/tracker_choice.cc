@@ -20,4 +20,12 @@ ArmedTracker arm_tracker(TrackerKind kind, asio::thread_pool& pool, const Mounte
   }
 }
 
+void forget_tracker(asio::thread_pool& pool, const MountedDevice& device) noexcept {
+  try {
+    BpfWriteTracker::adopt(pool, device.device).reset();
+  } catch (const std::exception& failure) {
+    log(LogLevel::debug, std::string("event=no_tracker_left reason=") + failure.what());
+  }
+}
+
 }  // namespace vmigrate

@@ -25,5 +25,7 @@ struct ArmedTracker {
 /// reason.
 ArmedTracker arm_tracker(TrackerKind kind, asio::thread_pool& pool, const MountedDevice& device, Volume& volume,
                          DigestIndex& digests);
+/// Removes from the kernel what a dead process's tracker left on this device. Blocking.
+void forget_tracker(asio::thread_pool& pool, const MountedDevice& device) noexcept;
 
 }  // namespace vmigrate

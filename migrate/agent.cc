@@ -5,10 +5,16 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "migrate/journal.h"
+#include "migrate/journal_answer.h"
 #include "migrate/operator_link.h"
 
 namespace vmigrate {
+namespace {
+
+// Commands that ran here without an agent die, too.
+constexpr auto kLookForWaybillsEvery = std::chrono::seconds(5);
+
+}  // namespace
 
 class Agent::Live {
  public:
@@ -22,6 +28,18 @@ class Agent::Live {
   Agent& agent_;
   Cancellation& cancellation_;
 };
+
+Agent::Agent(SessionHost host)
+    : host_(std::move(host)), arrivals_(host_.local), recovery_(recovery_parts(host_, arrivals_, nobody_, end_)) {}
+
+Task<> Agent::recover() {
+  const auto executor = co_await asio::this_coro::executor;
+  while (!end_.is_shutting_down()) {
+    for (Waybill& waybill : recovery_.unattended())
+      asio::co_spawn(executor, recovery_.end(std::move(waybill)), asio::detached);
+    co_await host_.clock.sleep_for(kLookForWaybillsEvery);
+  }
+}
 
 Task<> Agent::serve(Listener& listener) {
   const auto executor = co_await asio::this_coro::executor;
@@ -41,6 +59,7 @@ Task<> Agent::serve(Listener& listener) {
 void Agent::cancel_all() noexcept {
   const auto sessions = sessions_;   // a session may leave the set while it is told
   for (Cancellation* cancellation : sessions) cancellation->shut_down();
+  end_.shut_down();
 }
 
 /// The one place where a conversation's failure ends: it must not end the agent.
@@ -68,20 +87,19 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
   } else if (auto* start = std::get_if<Start>(&first)) {
     co_await answer_start(std::move(channel), std::move(*start));
   } else if (const auto* ask = std::get_if<Ask>(&first)) {
-    co_await answer_ask(*channel, *ask);
+    const Ask asked = *ask;
+    co_await answer_ask(std::move(channel), asked);
   } else {
     throw_unexpected(*channel, first, "Open, Pull, Start or Ask");
   }
 }
 
-/// Only what is recorded is answered; as long as nothing is, the answer is: wait.
-Task<> Agent::answer_ask(Channel& channel, Ask ask) {
-  Message answer = Wait{ask.id};
-  const auto record = find_record(host_.local.state.journals(), ask.id);
-  if (record && record->type == RecordType::owned) answer = Running{ask.id, record->epoch};
-  if (record && record->type == RecordType::refused) answer = Refused{ask.id};
+/// To the session that waits for a word on it; if there is none, the journal answers.
+Task<> Agent::answer_ask(std::unique_ptr<Channel> channel, Ask ask) {
+  if (host_.switchboard.put_through(ask.id, channel)) co_return;
+  const Message answer = answer_from_journal(host_.local.state.journals(), ask);
   log(LogLevel::info, "session=" + to_hex(ask.id).substr(0, 8) + " event=asked answer=" + std::string(name_of(answer)));
-  co_await channel.send(answer);
+  co_await channel->send(answer);
 }
 
 Task<> Agent::answer_start(std::unique_ptr<Channel> channel, Start start) {

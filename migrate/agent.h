@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "migrate/local_arrival.h"
+#include "migrate/recovery.h"
 #include "migrate/session_start.h"
 
 namespace vmigrate {
@@ -12,14 +14,17 @@ namespace vmigrate {
 /// pull, agents that ask. Lives on one executor.
 class Agent {
  public:
-  explicit Agent(SessionHost host) : host_(std::move(host)) {}
+  explicit Agent(SessionHost host);
   Agent(const Agent&) = delete;
 
   /// Accepts until the listener is closed.
   Task<> serve(Listener& listener);
+  /// Ends what died with an earlier agent or command on this host, now and whenever such a thing is found. Returns once
+  /// this agent is told to end.
+  Task<> recover();
   /// Cancels every session that still can be; those after the hand-over go on to their end.
   void cancel_all() noexcept;
-  bool is_idle() const { return sessions_.empty(); }
+  bool is_idle() const { return sessions_.empty() && recovery_.is_idle(); }
 
  private:
   /// A session in the set of sessions, for as long as it lives.
@@ -27,11 +32,15 @@ class Agent {
 
   static Task<> converse(Agent& self, std::unique_ptr<Channel> channel);
   Task<> answer(std::unique_ptr<Channel> channel);
-  Task<> answer_ask(Channel& channel, Ask ask);
+  Task<> answer_ask(std::unique_ptr<Channel> channel, Ask ask);
   Task<> answer_start(std::unique_ptr<Channel> channel, Start start);
 
   SessionHost host_;
   std::set<Cancellation*> sessions_;
+  Cancellation end_;   ///< of this agent
+  LocalArrivalHost arrivals_;
+  NoProgress nobody_;
+  Recovery recovery_;
 };
 
 }  // namespace vmigrate

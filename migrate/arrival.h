@@ -9,6 +9,7 @@
 #include "engine/digest_index.h"
 #include "migrate/documents.h"
 #include "migrate/journal.h"
+#include "migrate/waybill.h"
 
 namespace vmigrate {
 
@@ -28,9 +29,12 @@ class Arrival {
   /// Mounts the image and brings the processes back, held. Call only with every byte verified. On failure nothing is
   /// left running or mounted.
   virtual Task<> restore() = 0;
-  /// OWNED is recorded: links up, processes go on. On failure it may be called again.
+  /// True if the processes are there, and the kernel says that every one stands still.
+  virtual Task<bool> is_held() = 0;
+  /// OWNED is recorded: links up, processes go on; if a power cut took them, the container is started from its disk. On
+  /// failure it may be called again.
   virtual Task<> run() = 0;
-  /// It runs here and the source knows: nothing more will be recorded, and another migration may begin.
+  /// It runs here and the source knows, or will ask: nothing more will be recorded, another migration may begin.
   virtual void close_journal() noexcept = 0;
   /// Tells the network again where the container is now.
   virtual void announce() noexcept = 0;
@@ -47,7 +51,9 @@ class ArrivalHost {
   /// Throws the Error that refuses the offer. Changes nothing.
   virtual Task<Answer> check(const Offer& offer) = 0;
   /// Makes image, network and directories. Throws Error and leaves nothing behind.
-  virtual Task<std::unique_ptr<Arrival>> prepare(const Offer& offer) = 0;
+  virtual Task<std::unique_ptr<Arrival>> prepare(const Waybill& waybill) = 0;
+  /// What a dead agent left of an arrival, with its journal. Throws Error(Errc::busy) when somebody is at it.
+  virtual Task<std::unique_ptr<Arrival>> adopt(const Waybill& waybill) = 0;
 };
 
 }  // namespace vmigrate

@@ -36,12 +36,13 @@ struct HostParts {
         tls(options.tls_dir),
         runtime(make_oci_runtime(pool, options.runtime)),
         checkpointer(make_criu_checkpointer(pool, *runtime)),
-        host{{state, pool, *runtime, *checkpointer}, tls, clock, host_name(), agent_address} {}
+        host{{state, pool, *runtime, *checkpointer}, tls, clock, host_name(), agent_address, switchboard} {}
 
   SteadyClock clock;
   asio::thread_pool pool;
   StateDir state;
   TlsContext tls;
+  Switchboard switchboard;
   std::unique_ptr<ContainerRuntime> runtime;
   std::unique_ptr<Checkpointer> checkpointer;
   SessionHost host;
@@ -153,6 +154,7 @@ int run(const ServeCommand& command) {
   Loop loop(parts.pool);
   const auto listener = listen(loop.context.get_executor(), parse_endpoint(command.listen), parts.tls);
   log(LogLevel::info, "event=listening address=" + to_string(listener->local_endpoint()));
+  asio::co_spawn(loop.context, agent.recover(), asio::detached);
   asio::co_spawn(loop.context, agent.serve(*listener), asio::detached);
   asio::signal_set signals(loop.context, SIGINT, SIGTERM);
   run_to_end(loop.context, serve_until_signal(agent, *listener, signals, parts.clock));

@@ -12,6 +12,7 @@
 #include "engine/volume.h"
 #include "migrate/documents.h"
 #include "migrate/journal.h"
+#include "migrate/waybill.h"
 
 namespace vmigrate {
 
@@ -23,6 +24,10 @@ class Departure {
   virtual const Offer& offer() const = 0;
   /// Held open, and thereby locked, while the departure exists.
   virtual Journal& journal() = 0;
+
+  /// Writes down what an agent must know that comes after this one; the departure adds where its own things are. On
+  /// stable storage when it returns, and gone again with resume(), release() or reclaim().
+  virtual void note(Waybill waybill) = 0;
 
   // While it runs.
   virtual Volume& volume() = 0;
@@ -42,7 +47,7 @@ class Departure {
   virtual const ImageDir& checkpoint() const = 0;
   /// True only if the kernel says that every task is frozen.
   virtual Task<bool> is_stopped() = 0;
-  /// Undoes stop(); does nothing if it was not stopped. Before GIVEN only.
+  /// Undoes stop(), as far as it got. Before GIVEN only.
   virtual Task<> resume() = 0;
 
   // After GIVEN is recorded.

@@ -15,18 +15,14 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kCopyTimeout = 1h;      // a source that compares a large image sends nothing meanwhile
-constexpr auto kGoTimeout = 30s;         // two fsyncs and a round trip; then we refuse, which is recorded
-constexpr auto kDoneTimeout = 60s;
-constexpr auto kRunAgainAfter = 1s;
-constexpr auto kAnnouncements = 4;
-constexpr auto kAnnouncementPause = 250ms;
 
 }  // namespace
 
 Task<ArrivalOutcome> DestinationSession::run(Open open) {
   id_ = open.id;
+  stage_.emplace(DestinationState::checking, "destination", id_, parts_.progress);
   parts_.cancellation.on_request([this] {
-    if (state_ != DestinationState::owning && !is_terminal(state_)) parts_.channel.close();
+    if (!is_terminal(stage_->state())) parts_.channel.close();
   });
   std::exception_ptr thrown;
   try {
@@ -39,7 +35,7 @@ Task<ArrivalOutcome> DestinationSession::run(Open open) {
     co_await recover(failure);
   }
   parts_.cancellation.on_request({});
-  outcome_.state = state_;
+  outcome_.state = stage_->state();
   co_return std::move(outcome_);
 }
 
@@ -58,14 +54,22 @@ Task<> DestinationSession::judge(const Open& open) {
   outcome_.offer = offer_from_json(open.offer);
   Answer answer = co_await parts_.host.check(outcome_.offer);
   answer.agent = parts_.agent_address;
-  if (!outcome_.offer.is_dry_run) arrival_ = co_await parts_.host.prepare(outcome_.offer);
-  if (arrival_) {
-    const auto executor = co_await asio::this_coro::executor;
-    writer_ = std::make_unique<BlockWriter>(executor, parts_.pool, arrival_->sink(), arrival_->digests());
-  }
+  agent_ = parts_.dialled.empty() ? outcome_.offer.agent : parts_.dialled;
+  if (!outcome_.offer.is_dry_run) co_await make_room();
   const Message accept = Accept{open.id, to_json(answer)};
   co_await parts_.channel.send(accept);
-  enter(DestinationEvent::accepted);
+  stage_->enter(DestinationEvent::accepted);
+}
+
+Task<> DestinationSession::make_room() {
+  const Waybill waybill{.side = Side::destination,
+                        .migration = id_,
+                        .peer = parts_.channel.peer_name(),
+                        .peer_agent = agent_,
+                        .offer = outcome_.offer};
+  arrival_ = co_await parts_.host.prepare(waybill);
+  const auto executor = co_await asio::this_coro::executor;
+  writer_ = std::make_unique<BlockWriter>(executor, parts_.pool, arrival_->sink(), arrival_->digests());
 }
 
 /// Dry run: counts filler until the source has measured the link.
@@ -79,7 +83,7 @@ Task<> DestinationSession::answer_link_probes() {
       const Message ack = LinkProbeAck{bytes};
       co_await parts_.channel.send(ack);
     } else if (std::holds_alternative<Done>(message)) {
-      enter(DestinationEvent::dismissed);
+      stage_->enter(DestinationEvent::dismissed);
       co_return;
     } else {
       throw_unexpected(parts_.channel, message, "LinkProbe");
@@ -96,7 +100,7 @@ Task<> DestinationSession::receive_everything() {
     const Message message = co_await parts_.channel.receive();
     is_complete = co_await take(message);
   }
-  enter(DestinationEvent::verified);
+  stage_->enter(DestinationEvent::verified);
 }
 
 /// One message of the copy. True when it was the verified Manifest, the last one.
@@ -148,107 +152,39 @@ Task<> DestinationSession::end_round(const RoundEnd& end) {
 
 // --- the hand-over ------------------------------------------------------------------------------------------------
 
-/// PREPARED is recorded before READY is sent: from then on only GO or a recorded refusal ends it.
+/// PREPARED is recorded before READY is sent: from then on only the source's word or a recorded refusal ends it.
 Task<> DestinationSession::restore() {
   co_await arrival_->restore();
-  record(RecordType::prepared);
-  enter(DestinationEvent::restored);
-  const Message ready = Ready{id_, arrival_->digests().root()};
-  co_await parts_.channel.send(ready);
+  arrival_->journal().append({.type = RecordType::prepared,
+                              .migration = id_,
+                              .epoch = outcome_.offer.epoch,
+                              .image_root = arrival_->digests().root(),
+                              .peer = parts_.channel.peer_name()});
+  stage_->enter(DestinationEvent::restored);
 }
 
 Task<> DestinationSession::take_over() {
-  parts_.channel.set_idle_timeout(kGoTimeout);
-  const Go go = co_await expect<Go>(parts_.channel);
-  if (go.id != id_) throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " said GO to another migration");
-  record(RecordType::owned);
-  enter(DestinationEvent::go);
-  co_await run_here();
-}
-
-Task<> DestinationSession::run_here() {
-  co_await arrival_->run();
-  enter(DestinationEvent::resumed);
-  const Message running = Running{id_, outcome_.offer.epoch};
-  co_await tell(running);
-  // Beside each other: switches should hear soon where it is, and the next move should not have to wait for that.
-  using namespace asio::experimental::awaitable_operators;
-  co_await (wait_for_done() && announce());
-}
-
-Task<> DestinationSession::wait_for_done() {
-  parts_.channel.set_idle_timeout(kDoneTimeout);
-  try {
-    co_await expect<Done>(parts_.channel);
-  } catch (const Error& error) {
-    log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " event=done_untold reason=" + error.what());
-  }
-  arrival_->close_journal();
-}
-
-Task<> DestinationSession::announce() {
-  for (int i = 0; i < kAnnouncements; ++i) {
-    co_await parts_.clock.sleep_for(kAnnouncementPause);
-    arrival_->announce();
-  }
+  const Dial dial = [this] { return parts_.dial(agent_); };
+  DestinationSettlement settlement({*arrival_, *stage_, parts_.clock, parts_.cancellation, parts_.switchboard, id_,
+                                    outcome_.offer.container, outcome_.offer.epoch, arrival_->digests().root(),
+                                    parts_.channel.peer_name(), dial});
+  co_await settlement.take_over(parts_.channel);
+  outcome_.failure = settlement.failure();
 }
 
 // --- when something failed ----------------------------------------------------------------------------------------
 
+/// Nothing was prepared yet: whatever came is thrown away.
 Task<> DestinationSession::recover(Failure failure) {
-  log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " side=destination state=" +
-                           std::string(name_of(state_)) + " event=failed reason=" + failure.sentence);
-  if (is_terminal(state_)) co_return;
+  log(LogLevel::error, stage_->label() + " event=failed reason=" + failure.sentence);
+  if (is_terminal(stage_->state())) co_return;
   const bool is_peer_lost = means_peer_is_lost(failure.code);
   if (parts_.cancellation.is_requested()) failure = {Errc::cancelled, "cancelled by the operator on the destination"};
   outcome_.failure = failure;
-  if (state_ == DestinationState::owning) {
-    co_await keep_trying_to_run();
-  } else if (state_ == DestinationState::prepared) {
-    co_await refuse_prepared(is_peer_lost);
-  } else {
-    enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
-    co_await discard();
-    const Message refuse = Refuse{static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
-    if (!is_peer_lost) co_await tell(refuse);
-  }
-}
-
-/// OWNED is recorded, so it is ours whatever happens: there is no way back, only on.
-Task<> DestinationSession::keep_trying_to_run() {
-  while (state_ == DestinationState::owning) {
-    enter(DestinationEvent::failed);
-    co_await parts_.clock.sleep_for(kRunAgainAfter);
-    std::string failure;
-    try {
-      co_await run_here();
-    } catch (const std::exception& error) {
-      failure = error.what();
-    }
-    if (!failure.empty())
-      log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " event=not_running reason=" + failure);
-  }
-  outcome_.failure.reset();
-}
-
-/// REFUSED is recorded before anything is thrown away or told. If it cannot be, the container stays held: nobody knows
-/// yet whether the source gave it to us.
-Task<> DestinationSession::refuse_prepared(bool is_peer_lost) {
-  std::string journal_failure;
-  try {
-    record(RecordType::refused);
-  } catch (const std::exception& error) {
-    journal_failure = error.what();
-  }
-  if (!journal_failure.empty()) {
-    log(LogLevel::error, "session=" + to_hex(id_).substr(0, 8) + " event=undecided reason=" + journal_failure);
-    arrival_->leave_as_it_is();
-    co_return;
-  }
-  enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
+  stage_->enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
   co_await discard();
-  const Message refused = Refused{id_};
-  if (!is_peer_lost) co_await tell(refused);
+  const Message refuse = Refuse{static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
+  if (!is_peer_lost) co_await tell(refuse);
 }
 
 Task<> DestinationSession::discard() {
@@ -270,24 +206,6 @@ Task<> DestinationSession::tell(const Message& message) {
   } catch (const Error& error) {
     log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " event=untold reason=" + error.what());
   }
-}
-
-void DestinationSession::enter(DestinationEvent event) {
-  const auto to = next(state_, event);
-  MIGRATE_ASSERT(to.has_value());
-  log(LogLevel::info, "session=" + to_hex(id_).substr(0, 8) + " container=" + outcome_.offer.container +
-                          " side=destination state=" + std::string(name_of(state_)) +
-                          " event=" + std::string(name_of(event)) + " to=" + std::string(name_of(*to)));
-  state_ = *to;
-  parts_.progress.report({{"event", "state"}, {"side", "destination"}, {"state", name_of(state_)}});
-}
-
-void DestinationSession::record(RecordType type) {
-  arrival_->journal().append({.type = type,
-                              .migration = id_,
-                              .epoch = outcome_.offer.epoch,
-                              .image_root = arrival_->digests().root(),
-                              .peer = parts_.channel.peer_name()});
 }
 
 }  // namespace vmigrate

@@ -7,11 +7,10 @@
 #include "base/clock.h"
 #include "migrate/arrival.h"
 #include "migrate/block_writer.h"
-#include "migrate/cancellation.h"
 #include "migrate/failure.h"
 #include "migrate/progress.h"
 #include "migrate/report.h"
-#include "migrate/session_state.h"
+#include "migrate/destination_settlement.h"
 #include "transport/channel.h"
 
 namespace vmigrate {
@@ -32,7 +31,11 @@ class DestinationSession {
     asio::thread_pool& pool;
     Progress& progress;
     Cancellation& cancellation;
+    Switchboard& switchboard;
     std::string agent_address; ///< where Ask reaches this host's agent; empty if it has none
+    std::string dialled;       ///< the source's agent, if we dialled it; else its offer says where it is
+    /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
+    std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
   };
   explicit DestinationSession(Parts parts) : parts_(std::move(parts)) {}
 
@@ -42,27 +45,22 @@ class DestinationSession {
  private:
   Task<> run_steps(const Open& open);
   Task<> judge(const Open& open);
+  Task<> make_room();
   Task<> answer_link_probes();
   Task<> receive_everything();
   Task<bool> take(const Message& message);
   Task<> end_round(const RoundEnd& end);
   Task<> restore();
   Task<> take_over();
-  Task<> run_here();
-  Task<> wait_for_done();
-  Task<> announce();
   Task<> recover(Failure failure);
-  Task<> keep_trying_to_run();
-  Task<> refuse_prepared(bool is_peer_lost);
   Task<> discard();
   Task<> tell(const Message& message);
 
-  void enter(DestinationEvent event);
-  void record(RecordType type);
   Extent checked(std::uint64_t first, std::uint64_t count) const;
 
   Parts parts_;
-  DestinationState state_ = DestinationState::checking;
+  std::optional<DestinationStage> stage_;
+  std::string agent_;
   MigrationId id_;
   ArrivalOutcome outcome_;
   std::unique_ptr<Arrival> arrival_;

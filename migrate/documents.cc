@@ -100,6 +100,7 @@ std::string to_json(const Offer& offer) {
               {"checkpoint_bytes_max", offer.checkpoint_bytes_max},
               {"epoch", offer.epoch},
               {"dry_run", offer.is_dry_run},
+              {"agent", offer.agent},
               {"options", encode(offer.options)},
               {"host", encode(offer.host)}}
       .dump();
@@ -119,6 +120,7 @@ Offer offer_from_json(const std::string& text) {
     offer.checkpoint_bytes_max = bounded(in, "checkpoint_bytes_max", kVolumeBytesMax);
     offer.epoch = bounded(in, "epoch", UINT64_MAX);
     offer.is_dry_run = in.at("dry_run");
+    offer.agent = in.at("agent");
     offer.options = decode_options(in.at("options"));
     offer.host = decode_host(in.at("host"));
     return offer;

@@ -52,6 +52,7 @@ struct Offer {
   std::uint64_t checkpoint_bytes_max = 0;
   std::uint64_t epoch = 0;              ///< the one the destination would own
   bool is_dry_run = false;              ///< judge it, prepare nothing
+  std::string agent;                    ///< where Ask reaches the source's agent; empty if it has none
   MigrationOptions options;
   HostFacts host;
 };

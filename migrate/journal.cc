@@ -14,7 +14,6 @@
 #include "base/assert.h"
 #include "base/durable.h"
 #include "base/error.h"
-#include "base/log.h"
 
 namespace vmigrate {
 namespace {
@@ -258,21 +257,17 @@ void Journal::append(Record record) {
   records_.push_back(std::move(record));
 }
 
-std::optional<Record> find_record(const std::filesystem::path& directory, Bits128 migration) {
-  std::error_code no_directory;
+std::optional<Record> find_record(const std::filesystem::path& directory, const std::string& container,
+                                  Bits128 migration) {
+  const std::filesystem::path path = directory / container;
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.is_open() && errno == ENOENT) return std::nullopt;
+  check_syscall(fd.get(), "open", path.native());
+  if (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0)
+    throw Error(Errc::busy, "a migration of container " + container + " is under way");
   std::optional<Record> found;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, no_directory)) {
-    if (!entry.is_regular_file() || entry.file_size() != kFileBytes) continue;
-    const UniqueFd fd(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (!fd.is_open()) continue;
-    if (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0) continue;
-    try {
-      for (const Record& record : load_file(fd.get(), entry.path()).records)
-        if (record.migration == migration) found = record;
-    } catch (const Error& damaged) {
-      log(LogLevel::error, std::string("event=journal_damaged reason=") + damaged.what());
-    }
-  }
+  for (const Record& record : load_file(fd.get(), path).records)
+    if (record.migration == migration) found = record;
   return found;
 }
 

@@ -77,8 +77,10 @@ class Journal {
   bool has_failed_ = false;
 };
 
-/// The newest record about `migration` in any journal below `directory` that no session holds: a session may be about
-/// to write, or may have failed to, and its records are not yet an answer. Damaged journals are logged and passed over.
-std::optional<Record> find_record(const std::filesystem::path& directory, Bits128 migration);
+/// The newest record about `migration` in the journal of `container`; nothing if there is none. Throws
+/// Error(Errc::busy) while a session holds the journal: it may be about to write, or may have failed to, and its
+/// records are not yet an answer. Throws Error(Errc::internal) for a damaged one.
+std::optional<Record> find_record(const std::filesystem::path& directory, const std::string& container,
+                                  Bits128 migration);
 
 }  // namespace vmigrate

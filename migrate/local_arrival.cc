@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "checkpoint/container_config.h"
 #include "checkpoint/network.h"
+#include "checkpoint/restore_scope.h"
+#include "checkpoint/stray_commands.h"
 #include "engine/device_volume.h"
 #include "engine/volume_digest.h"
 #include "migrate/host_facts.h"
@@ -73,52 +75,69 @@ void check_space(const Offer& offer, const StateDir& state) {
                                     format_bytes(2 * offer.memory_bytes));
 }
 
+std::optional<MountedDevice> mounted_at(const fs::path& rootfs) {
+  try {
+    return find_mounted_device(rootfs);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 /// One arriving container. Members are destroyed in the reverse order of their making: processes, mount, network,
 /// files.
 class LocalArrival final : public Arrival {
  public:
-  LocalArrival(LocalHost host, const Offer& offer)
+  LocalArrival(LocalHost host, const Waybill& waybill)
       : host_(host),
-        offer_(offer),
-        image_(host.state.image(offer.container)),
-        bundle_(host.state.bundle(offer.container)),
-        journal_(std::in_place, host.state.journals(), offer.container),
-        digests_({offer.volume_bytes}, host.state.scratch()),
-        checkpoint_(ImageDir::create(host.state.scratch(), StateDir::scratch_name(offer.container, "-in"),
-                                     std::min(offer.checkpoint_bytes_max, free_memory_bytes()))) {}
+        waybill_(waybill),
+        offer_(waybill_.offer),
+        image_(host.state.image(offer_.container)),
+        bundle_(host.state.bundle(offer_.container)),
+        journal_(std::in_place, host.state.journals(), offer_.container) {}
+  LocalArrival(const LocalArrival&) = delete;
 
   Task<> prepare();
+  Task<> adopt();
 
   Journal& journal() override { return *journal_; }
   BlockSink& sink() override { return *sink_; }
-  DigestIndex& digests() override { return digests_; }
-  ImageDir& checkpoint() override { return checkpoint_; }
+  DigestIndex& digests() override { return *digests_; }
+  ImageDir& checkpoint() override { return *checkpoint_; }
   Task<Bits128> digest_again() override;
   Task<> restore() override;
+  Task<bool> is_held() override;
   Task<> run() override;
-  void close_journal() noexcept override { journal_.reset(); }
-  void announce() noexcept override { network_->announce(); }
+  void close_journal() noexcept override;
+  void announce() noexcept override;
   Task<> discard() override;
   void leave_as_it_is() noexcept override;
 
  private:
   void make_bundle();
   void connect() noexcept;
+  Task<> start_from_disk();
+  ContainerInfo container() const;
+  void attach();
+  void remove_processes() noexcept;
+  Task<> forget_network();
+  void forget_waybill() noexcept;
   void remove_files() noexcept;
 
   LocalHost host_;
-  Offer offer_;
+  Waybill waybill_;
+  const Offer& offer_;
   fs::path image_;
   fs::path bundle_;
   std::optional<Journal> journal_;
-  DigestIndex digests_;
-  ImageDir checkpoint_;
+  std::optional<DigestIndex> digests_;
+  std::optional<ImageDir> checkpoint_;
   std::unique_ptr<BlockSink> sink_;
   std::unique_ptr<PreparedNetwork> network_;
   std::optional<MountedImage> mounted_;
   std::unique_ptr<RestoredContainer> restored_;
   bool has_image_ = false;
   bool has_bundle_ = false;
+  bool is_adopted_ = false;
 };
 
 Task<> LocalArrival::prepare() {
@@ -128,10 +147,31 @@ Task<> LocalArrival::prepare() {
                     ", but the journal of " + host_name() + " is at " + std::to_string(journal_->owner_epoch()) +
                     ": a newer copy was here; remove " + (host_.state.journals() / offer_.container).native() +
                     " if that one is gone for ever");
+  host_.state.waybills().write(waybill_);
+  digests_.emplace(VolumeGeometry{offer_.volume_bytes}, host_.state.scratch());
+  checkpoint_.emplace(ImageDir::create(host_.state.scratch(), StateDir::scratch_name(offer_.container, "-in"),
+                                       std::min(offer_.checkpoint_bytes_max, free_memory_bytes())));
   sink_ = create_image_sink(host_.pool, image_, {offer_.volume_bytes}, offer_.used_bytes);
   has_image_ = true;
   network_ = co_await prepare_network(host_.pool, offer_.network);
   make_bundle();
+}
+
+/// Everything that is there is ours: before the waybill was written, nothing of these names existed.
+Task<> LocalArrival::adopt() {
+  is_adopted_ = true;
+  has_image_ = fs::exists(image_);
+  has_bundle_ = fs::exists(bundle_);
+  const auto work = [this] {
+    auto images = ImageDir::take_over(host_.state.scratch(), StateDir::scratch_name(offer_.container, "-in"));
+    if (images) checkpoint_.emplace(std::move(*images));
+    if (checkpoint_) end_commands_on(checkpoint_->path(), std::chrono::milliseconds(0));
+    const auto device = mounted_at(bundle_ / "rootfs");
+    if (device) mounted_.emplace(MountedImage::adopt(*device));
+  };
+  co_await offload(host_.pool, work);
+  const bool may_run = journal_->newest_of(waybill_.migration).has_value();
+  if (may_run) restored_ = co_await host_.checkpointer.adopt(offer_.container);
 }
 
 void LocalArrival::make_bundle() {
@@ -154,19 +194,65 @@ Task<Bits128> LocalArrival::digest_again() {
 
 Task<> LocalArrival::restore() {
   sink_.reset();
-  co_await offload(host_.pool, [this] {
-    mounted_.emplace(MountedImage::attach(image_, bundle_ / "rootfs", offer_.file_system));
-  });
-  ContainerInfo container{
-      .id = offer_.container, .runtime = offer_.runtime, .bundle = bundle_, .rootfs = bundle_ / "rootfs"};
-  restored_ = co_await host_.checkpointer.restore(std::move(container), checkpoint_);
+  const auto work = [this] { attach(); };
+  co_await offload(host_.pool, work);
+  restored_ = co_await host_.checkpointer.restore(container(), *checkpoint_);
+}
+
+ContainerInfo LocalArrival::container() const {
+  return {.id = offer_.container, .runtime = offer_.runtime, .bundle = bundle_, .rootfs = bundle_ / "rootfs"};
+}
+
+void LocalArrival::attach() {
+  mounted_.emplace(MountedImage::attach(image_, bundle_ / "rootfs", offer_.file_system));
+}
+
+Task<bool> LocalArrival::is_held() {
+  if (!restored_) co_return false;
+  co_return co_await host_.runtime.is_frozen(restored_->info());
 }
 
 Task<> LocalArrival::run() {
   // From OWNED on nothing may be taken away again by going out of scope, whatever fails here.
   leave_as_it_is();
+  if (!network_) network_ = co_await adopt_network(host_.pool, offer_.network);
+  network_->keep();
   connect();
-  co_await restored_->resume();
+  if (restored_) co_await restored_->resume();
+  else co_await start_from_disk();
+}
+
+/// After a power cut: the processes are lost, as on any host, but what they had written is here. An agent that died
+/// after letting them go on finds them running.
+Task<> LocalArrival::start_from_disk() {
+  const bool runs_already = co_await knows_container(host_.runtime, offer_.container);
+  if (runs_already) co_return;
+  const auto work = [this] {
+    if (!mounted_) attach();
+    mounted_->keep();
+  };
+  co_await offload(host_.pool, work);
+  log(LogLevel::warn, "container=" + offer_.container + " event=starting_from_disk reason=processes_lost");
+  const ContainerInfo info = container();
+  co_await host_.runtime.start(info);
+}
+
+void LocalArrival::close_journal() noexcept {
+  forget_waybill();
+  journal_.reset();
+}
+
+/// A waybill that stays although all is done does no harm: the next agent finds nothing left to do.
+void LocalArrival::forget_waybill() noexcept {
+  try {
+    host_.state.waybills().remove(offer_.container);
+  } catch (const std::exception& failure) {
+    log(LogLevel::warn, "container=" + offer_.container + " event=left_behind reason=" + failure.what());
+  }
+}
+
+void LocalArrival::announce() noexcept {
+  if (network_) network_->announce();
 }
 
 /// It is ours and must run; a network that fails now is an operator's matter, not a reason to keep it standing.
@@ -185,13 +271,31 @@ void LocalArrival::leave_as_it_is() noexcept {
 }
 
 Task<> LocalArrival::discard() {
-  co_await offload(host_.pool, [this] {
+  const auto work = [this] {
     restored_.reset();
+    if (is_adopted_) remove_processes();
     mounted_.reset();
     network_.reset();
     sink_.reset();
+    checkpoint_.reset();
     remove_files();
-  });
+  };
+  co_await offload(host_.pool, work);
+  if (is_adopted_) co_await forget_network();
+  forget_waybill();
+}
+
+/// Whatever a restore that was cut short has left.
+void LocalArrival::remove_processes() noexcept {
+  if (has_bundle_) RestoreScope(container(), checkpoint_ ? checkpoint_->path() : fs::path()).remove_everything();
+}
+
+Task<> LocalArrival::forget_network() {
+  try {
+    co_await remove_network(host_.pool, offer_.network);
+  } catch (const std::exception& failure) {
+    log(LogLevel::warn, "container=" + offer_.container + " event=left_behind reason=" + failure.what());
+  }
 }
 
 void LocalArrival::remove_files() noexcept {
@@ -228,8 +332,14 @@ Task<Answer> LocalArrivalHost::check(const Offer& offer) {
   co_return answer;
 }
 
-Task<std::unique_ptr<Arrival>> LocalArrivalHost::prepare(const Offer& offer) {
-  auto arrival = std::make_unique<LocalArrival>(host_, offer);
+Task<std::unique_ptr<Arrival>> LocalArrivalHost::adopt(const Waybill& waybill) {
+  auto arrival = std::make_unique<LocalArrival>(host_, waybill);
+  co_await arrival->adopt();
+  co_return arrival;
+}
+
+Task<std::unique_ptr<Arrival>> LocalArrivalHost::prepare(const Waybill& waybill) {
+  auto arrival = std::make_unique<LocalArrival>(host_, waybill);
   std::exception_ptr failure;
   try {
     co_await arrival->prepare();

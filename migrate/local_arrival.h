@@ -12,7 +12,8 @@ class LocalArrivalHost final : public ArrivalHost {
   explicit LocalArrivalHost(LocalHost host) : host_(host) {}
 
   Task<Answer> check(const Offer& offer) override;
-  Task<std::unique_ptr<Arrival>> prepare(const Offer& offer) override;
+  Task<std::unique_ptr<Arrival>> prepare(const Waybill& waybill) override;
+  Task<std::unique_ptr<Arrival>> adopt(const Waybill& waybill) override;
 
  private:
   LocalHost host_;

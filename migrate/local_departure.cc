@@ -11,13 +11,16 @@
 #include "checkpoint/container_memory.h"
 #include "checkpoint/frozen_container.h"
 #include "checkpoint/network.h"
+#include "checkpoint/stray_commands.h"
 #include "engine/device_volume.h"
 #include "engine/volume_digest.h"
 #include "migrate/host_facts.h"
+#include "migrate/session_state.h"
 
 namespace vmigrate {
 namespace {
 
+constexpr auto kDumpPatience = std::chrono::seconds(3);
 constexpr std::uint64_t kCheckpointBytesExtra = 64 << 20;   // page maps, descriptors, logs
 
 /// What is found out about a container before anything is touched.
@@ -37,19 +40,19 @@ void rename_durably(const std::filesystem::path& path, const std::string& suffix
 class LocalDeparture final : public Departure {
  public:
   LocalDeparture(LocalHost host, Found found, std::optional<Journal> journal)
-      : host_(host),
-        found_(std::move(found)),
-        journal_(std::move(journal)),
-        volume_(open_volume(host.pool, found_.device)),
-        digests_(volume_->geometry(), host.state.scratch()) {}
+      : host_(host), found_(std::move(found)), journal_(std::move(journal)) {}
+
+  void open();
+  Task<> adopt(SourceState state);
 
   const Offer& offer() const override { return found_.offer; }
   Journal& journal() override {
     MIGRATE_ASSERT(journal_.has_value());
     return *journal_;
   }
+  void note(Waybill waybill) override;
   Volume& volume() override { return *volume_; }
-  DigestIndex& digests() override { return digests_; }
+  DigestIndex& digests() override { return *digests_; }
   asio::thread_pool& pool() override { return host_.pool; }
 
   Task<std::uint64_t> trim() override;
@@ -64,13 +67,16 @@ class LocalDeparture final : public Departure {
   Task<> reclaim() override;
 
  private:
+  std::string checkpoint_name() const { return StateDir::scratch_name(found_.container.id, "-out"); }
+  Task<bool> find_processes();
   std::string keep_image_as(const std::string& suffix) const;
+  void forget_waybill();
 
   LocalHost host_;
   Found found_;
   std::optional<Journal> journal_;   ///< none in a dry run
   std::unique_ptr<Volume> volume_;
-  DigestIndex digests_;
+  std::optional<DigestIndex> digests_;
   std::unique_ptr<NetworkHold> hold_;
   std::optional<FrozenContainer> frozen_;
   std::optional<FencedContainer> fenced_;
@@ -83,13 +89,61 @@ Task<std::uint64_t> LocalDeparture::trim() {
 }
 
 ArmedTracker LocalDeparture::arm_tracker() {
-  return vmigrate::arm_tracker(found_.offer.options.tracker, host_.pool, found_.device, *volume_, digests_);
+  return vmigrate::arm_tracker(found_.offer.options.tracker, host_.pool, found_.device, *volume_, *digests_);
+}
+
+void LocalDeparture::open() {
+  volume_ = open_volume(host_.pool, found_.device);
+  digests_.emplace(volume_->geometry(), host_.state.scratch());
+}
+
+void LocalDeparture::note(Waybill waybill) {
+  waybill.bundle = found_.container.bundle;
+  waybill.device = found_.device;
+  host_.state.waybills().write(waybill);
+}
+
+void LocalDeparture::forget_waybill() { host_.state.waybills().remove(found_.container.id); }
+
+// --- after an agent that died -------------------------------------------------------------------------------------
+
+/// Ends what the dead agent's commands were doing. What may belong to the destination stands still afterwards, even if
+/// somebody has thawed it meanwhile; what is surely ours is left to resume().
+Task<> LocalDeparture::adopt(SourceState state) {
+  const auto work = [this] {
+    auto images = ImageDir::take_over(host_.state.scratch(), checkpoint_name());
+    if (images) checkpoint_.emplace(std::move(*images));
+    if (checkpoint_) end_commands_on(checkpoint_->path(), kDumpPatience);
+    forget_tracker(host_.pool, found_.device);
+  };
+  co_await offload(host_.pool, work);
+  const bool has_processes = co_await find_processes();
+  if (!has_processes) co_return;
+  const bool is_frozen = co_await host_.runtime.is_frozen(found_.container);
+  hold_ = hold_network(found_.offer.network);
+  if (state == SourceState::aborted && !is_frozen) co_return;
+  frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
+  if (state != SourceState::aborted) fence();
+}
+
+/// False after a power cut.
+Task<bool> LocalDeparture::find_processes() {
+  const ContainerInfo as_noted = found_.container;
+  try {
+    found_.container = co_await host_.runtime.inspect(as_noted.id);
+  } catch (const Error& error) {
+    if (error.code_or(Errc::internal) != Errc::unknown_container) throw;
+    co_return false;
+  }
+  const bool is_alive = found_.container.init_pid > 0;
+  if (!is_alive) found_.container = as_noted;
+  co_return is_alive;
 }
 
 /// Links first: what would reach the sockets after they are written down would be acknowledged and lost.
 Task<> LocalDeparture::stop() {
-  checkpoint_.emplace(ImageDir::create(host_.state.scratch(), StateDir::scratch_name(found_.container.id, "-out"),
-                                       found_.offer.checkpoint_bytes_max));
+  checkpoint_.emplace(
+      ImageDir::create(host_.state.scratch(), checkpoint_name(), found_.offer.checkpoint_bytes_max));
   hold_ = hold_network(found_.offer.network);
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
 }
@@ -102,6 +156,7 @@ Task<> LocalDeparture::resume() {
   frozen_.reset();
   hold_.reset();
   checkpoint_.reset();
+  forget_waybill();
 }
 
 void LocalDeparture::fence() {
@@ -112,14 +167,16 @@ void LocalDeparture::fence() {
 
 /// Each step can be repeated, so that a release that failed half-way can be finished later.
 Task<std::string> LocalDeparture::release(MigrationId id) {
-  co_await fenced_->destroy_after_running();
+  if (fenced_) co_await fenced_->destroy_after_running();
   checkpoint_.reset();
   volume_.reset();
   co_await remove_network(host_.pool, found_.offer.network);
   const std::string suffix = ".migrated-" + to_hex(id);
   const auto work = [this, &suffix] {
     unmount_image(found_.device);
-    return keep_image_as(suffix);
+    const std::string kept = keep_image_as(suffix);
+    forget_waybill();
+    return kept;
   };
   co_return co_await offload(host_.pool, work);
 }
@@ -133,12 +190,18 @@ std::string LocalDeparture::keep_image_as(const std::string& suffix) const {
 }
 
 Task<> LocalDeparture::reclaim() {
-  co_await fenced_->thaw_after_refused();
-  // The links were to stay down for ever; now they are ours again.
-  hold_ = hold_network(found_.offer.network);
+  if (fenced_) {
+    co_await fenced_->thaw_after_refused();
+    // The links were to stay down for ever; now they are ours again.
+    hold_ = hold_network(found_.offer.network);
+  } else {
+    log(LogLevel::error, "container=" + found_.container.id + " event=ours_again remark=its processes were lost in a "
+                         "power cut; start it as after any boot");
+  }
   hold_.reset();
   checkpoint_.reset();
   fenced_.reset();
+  forget_waybill();
 }
 
 Task<Found> find(const LocalHost& host, const Request& request) {
@@ -171,25 +234,45 @@ void check_ownership(const Journal& journal, const std::string& container) {
   const auto newest = journal.newest();
   if (newest && newest->type == RecordType::given)
     throw Error(Errc::in_doubt, "container " + container + " was given to " + newest->peer +
-                                    " and that is not settled yet; look at the agents' logs on both hosts");
+                                    " and that is not settled yet; `vmigrate status " + container +
+                                    "` shows both sides");
 }
 
 }  // namespace
 
-Task<std::unique_ptr<Departure>> find_departure(LocalHost host, Request request) {
+Task<std::unique_ptr<Departure>> find_departure(LocalHost host, Request request, std::string agent) {
   Found found = co_await find(host, request);
   std::optional<Journal> journal;
   if (!request.is_dry_run) {
     journal.emplace(host.state.journals(), request.container);
     check_ownership(*journal, request.container);
   }
+  found.offer.agent = std::move(agent);
   // An owner without a record is at epoch 1; whoever gets it is the next.
   found.offer.epoch = std::max<std::uint64_t>(1, journal ? journal->owner_epoch() : 0) + 1;
   auto volume = open_volume(host.pool, found.device);
   found.offer.volume_bytes = volume->geometry().bytes;
   found.offer.used_bytes = used_bytes(*volume);
   volume.reset();
-  co_return std::make_unique<LocalDeparture>(host, std::move(found), std::move(journal));
+  auto departure = std::make_unique<LocalDeparture>(host, std::move(found), std::move(journal));
+  departure->open();
+  co_return departure;
+}
+
+Task<std::unique_ptr<Departure>> adopt_departure(LocalHost host, const Waybill& waybill) {
+  Found found;
+  found.offer = waybill.offer;
+  found.device = waybill.device;
+  found.container = {.id = waybill.offer.container,
+                     .runtime = waybill.offer.runtime,
+                     .bundle = waybill.bundle,
+                     .rootfs = waybill.device.mount_point};
+  Journal journal(host.state.journals(), waybill.offer.container);
+  const auto newest = journal.newest_of(waybill.migration);
+  const SourceState state = source_after_crash(newest ? std::optional(newest->type) : std::nullopt);
+  auto departure = std::make_unique<LocalDeparture>(host, std::move(found), std::move(journal));
+  co_await departure->adopt(state);
+  co_return departure;
 }
 
 }  // namespace vmigrate

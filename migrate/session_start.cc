@@ -45,10 +45,10 @@ Task<json> reported(Steps steps, Request request, std::string source, std::strin
   co_return report;
 }
 
-/// `agent` is what was dialled for the session, or what the destination says where it dialled us.
 Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string agent) {
   if (agent.empty())
-    throw Error(Errc::connect_failed, "the destination has no agent to ask; run the migration's command there again");
+    throw Error(Errc::connect_failed, "the other host has no agent to ask; if its command died, run `vmigrate recover` "
+                                      "there");
   const Endpoint endpoint = parse_endpoint(agent);
   Conversation conversation = co_await dial(host, endpoint);
   co_return std::move(conversation.channel);
@@ -56,8 +56,8 @@ Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string ag
 
 SourceSession::Parts source_parts(const SessionHost& host, const std::string& dialled, Departure& departure,
                                   Channel& channel, Progress& progress, Cancellation& cancellation) {
-  return {departure, channel, host.clock, progress, cancellation, random_id(), host.name,
-          [&host, dialled](const Answer& answer) { return reconnect(host, dialled.empty() ? answer.agent : dialled); }};
+  return {departure, channel, host.clock, progress, cancellation, random_id(), host.name, host.switchboard, dialled,
+          [&host](std::string agent) { return reconnect(host, std::move(agent)); }};
 }
 
 /// The source's part over a channel that is open, however it came about.
@@ -74,15 +74,17 @@ Task<json> send_container(const SessionHost& host, const std::string& dialled, D
 
 Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
   const Endpoint endpoint = parse_endpoint(request.peer);
-  const auto departure = co_await find_departure(host.local, request);
+  const auto departure = co_await find_departure(host.local, request, host.agent_address);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);
   co_return co_await send_container(host, request.peer, *departure, *conversation.channel, progress, cancellation);
 }
 
-DestinationSession::Parts destination_parts(const SessionHost& host, ArrivalHost& arrivals, Channel& channel,
-                                            Progress& progress, Cancellation& cancellation) {
-  return {arrivals, channel, host.clock, host.local.pool, progress, cancellation, host.agent_address};
+DestinationSession::Parts destination_parts(const SessionHost& host, const std::string& dialled, ArrivalHost& arrivals,
+                                            Channel& channel, Progress& progress, Cancellation& cancellation) {
+  return {arrivals,         channel,         host.clock,         host.local.pool,
+          progress,         cancellation,    host.switchboard,   host.agent_address,
+          dialled,          [&host](std::string agent) { return reconnect(host, std::move(agent)); }};
 }
 
 /// What the destination knows when the source's report did not arrive.
@@ -113,7 +115,7 @@ Task<json> pull_steps(const SessionHost& host, const Request& request, Progress&
     throw Error(Errc::protocol_violation, channel.peer_name() + " offers another container than " + request.container);
   LocalArrivalHost arrivals(host.local);
   NoProgress quiet;   // the source's events tell the story
-  DestinationSession session(destination_parts(host, arrivals, channel, quiet, cancellation));
+  DestinationSession session(destination_parts(host, request.peer, arrivals, channel, quiet, cancellation));
   const ArrivalOutcome outcome = co_await session.run(std::move(open));
   channel.set_idle_timeout(kIdleTimeout);
   try {
@@ -125,6 +127,18 @@ Task<json> pull_steps(const SessionHost& host, const Request& request, Progress&
 }
 
 }  // namespace
+
+Recovery::Parts recovery_parts(const SessionHost& host, ArrivalHost& arrivals, Progress& progress,
+                               Cancellation& cancellation) {
+  return {host.local.state.waybills(),
+          [&host](const Waybill& waybill) { return adopt_departure(host.local, waybill); },
+          arrivals,
+          [&host](std::string agent) { return reconnect(host, std::move(agent)); },
+          host.clock,
+          progress,
+          cancellation,
+          host.switchboard};
+}
 
 Task<Hello> exchange_hello(const SessionHost& host, Channel& channel) {
   channel.set_idle_timeout(kHelloTimeout);
@@ -164,7 +178,9 @@ Task<json> pull(const SessionHost& host, Request request, Progress& progress, Ca
 Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancellation& cancellation) {
   ReportingChannel reporting(channel);
   const Request request = request_from_json(pull.request);
-  const auto steps = [&]() -> Task<std::unique_ptr<Departure>> { return find_departure(host.local, request); };
+  const auto steps = [&]() -> Task<std::unique_ptr<Departure>> {
+    return find_departure(host.local, request, host.agent_address);
+  };
   std::unique_ptr<Departure> departure;
   std::exception_ptr thrown;
   try {
@@ -190,7 +206,7 @@ Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancell
 Task<> answer_open(const SessionHost& host, Channel& channel, Open open, Cancellation& cancellation) {
   LocalArrivalHost arrivals(host.local);
   NoProgress nobody;
-  DestinationSession session(destination_parts(host, arrivals, channel, nobody, cancellation));
+  DestinationSession session(destination_parts(host, "", arrivals, channel, nobody, cancellation));
   const ArrivalOutcome outcome = co_await session.run(std::move(open));
   log(LogLevel::info,
       "event=arrival container=" + outcome.offer.container + " state=" + std::string(name_of(outcome.state)));

@@ -8,6 +8,8 @@
 #include "migrate/cancellation.h"
 #include "migrate/local_departure.h"
 #include "migrate/progress.h"
+#include "migrate/recovery.h"
+#include "migrate/switchboard.h"
 #include "transport/endpoint.h"
 
 namespace vmigrate {
@@ -19,7 +21,12 @@ struct SessionHost {
   Clock& clock;
   std::string name;            ///< for people
   std::string agent_address;   ///< where our agent listens; empty if there is none
+  Switchboard& switchboard;
 };
+
+/// What ends the unfinished migrations of this host. All that is given must outlive it.
+Recovery::Parts recovery_parts(const SessionHost& host, ArrivalHost& arrivals, Progress& progress,
+                               Cancellation& cancellation);
 
 struct Conversation {
   std::unique_ptr<Channel> channel;

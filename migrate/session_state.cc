@@ -4,15 +4,16 @@
 namespace vmigrate {
 
 std::string_view name_of(SourceState state) noexcept {
-  constexpr std::array<std::string_view, 11> names = {"connecting", "copying",    "freezing",   "handing_over",
-                                                      "committing", "in_doubt",   "releasing",  "reclaiming",
-                                                      "done",       "cleanup_pending", "aborted"};
+  constexpr std::array<std::string_view, 12> names = {
+      "connecting", "copying",    "freezing",  "handing_over", "committing",      "in_doubt",
+      "retracting", "releasing",  "reclaiming", "done",        "cleanup_pending", "aborted"};
   return names[static_cast<std::size_t>(state)];
 }
 
 std::string_view name_of(SourceEvent event) noexcept {
-  constexpr std::array<std::string_view, 10> names = {"accepted", "converged", "dumped",    "ready",  "running",
-                                                      "refused",  "released",  "reclaimed", "failed", "lost_peer"};
+  constexpr std::array<std::string_view, 11> names = {"accepted", "converged", "dumped",   "ready",
+                                                      "unrecorded", "running", "refused",  "released",
+                                                      "reclaimed",  "failed",  "lost_peer"};
   return names[static_cast<std::size_t>(event)];
 }
 

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string_view>
 
+#include "migrate/journal.h"
+
 namespace vmigrate {
 
 // --- source -------------------------------------------------------------------------------------------------------
@@ -17,6 +19,7 @@ enum class SourceState {
   handing_over,     ///< last blocks and checkpoint on their way; still ours
   committing,       ///< GIVEN is recorded: we must not run it again by ourselves
   in_doubt,         ///< given, and the destination does not answer: we ask until it does
+  retracting,       ///< GIVEN may or may not be on the disk; GO was not sent, and the destination is asked to refuse
   releasing,        ///< RELEASED is recorded: our copy is being destroyed
   reclaiming,       ///< RECLAIMED is recorded: it is ours again
   done,             ///< it runs on the destination
@@ -24,7 +27,19 @@ enum class SourceState {
   aborted,          ///< it runs here as if nothing had been
 };
 
-enum class SourceEvent { accepted, converged, dumped, ready, running, refused, released, reclaimed, failed, lost_peer };
+enum class SourceEvent {
+  accepted,
+  converged,
+  dumped,
+  ready,
+  unrecorded,   ///< writing GIVEN failed, and nobody knows what is on the disk
+  running,
+  refused,
+  released,
+  reclaimed,
+  failed,
+  lost_peer
+};
 
 struct SourceTransition {
   SourceState from;
@@ -49,6 +64,9 @@ inline constexpr std::array kSourceTransitions = {
     SourceTransition{SourceState::committing, SourceEvent::refused, SourceState::reclaiming},
     SourceTransition{SourceState::committing, SourceEvent::failed, SourceState::in_doubt},
     SourceTransition{SourceState::committing, SourceEvent::lost_peer, SourceState::in_doubt},
+    SourceTransition{SourceState::committing, SourceEvent::unrecorded, SourceState::retracting},
+    SourceTransition{SourceState::retracting, SourceEvent::refused, SourceState::reclaiming},
+    SourceTransition{SourceState::retracting, SourceEvent::lost_peer, SourceState::retracting},
     SourceTransition{SourceState::in_doubt, SourceEvent::running, SourceState::releasing},
     SourceTransition{SourceState::in_doubt, SourceEvent::refused, SourceState::reclaiming},
     SourceTransition{SourceState::in_doubt, SourceEvent::lost_peer, SourceState::in_doubt},
@@ -94,7 +112,8 @@ inline constexpr std::array kDestinationTransitions = {
     DestinationTransition{DestinationState::restoring, DestinationEvent::lost_peer, DestinationState::discarded},
     DestinationTransition{DestinationState::prepared, DestinationEvent::go, DestinationState::owning},
     DestinationTransition{DestinationState::prepared, DestinationEvent::failed, DestinationState::refused},
-    DestinationTransition{DestinationState::prepared, DestinationEvent::lost_peer, DestinationState::refused},
+    DestinationTransition{DestinationState::prepared, DestinationEvent::lost_peer, DestinationState::prepared},
+    DestinationTransition{DestinationState::prepared, DestinationEvent::dismissed, DestinationState::refused},
     DestinationTransition{DestinationState::owning, DestinationEvent::resumed, DestinationState::done},
     DestinationTransition{DestinationState::owning, DestinationEvent::failed, DestinationState::owning},
     DestinationTransition{DestinationState::owning, DestinationEvent::lost_peer, DestinationState::owning},
@@ -110,8 +129,23 @@ constexpr bool is_terminal(DestinationState state) {
 }
 /// From here on the source never runs the container by its own decision.
 constexpr bool is_given(SourceState state) {
-  return state == SourceState::committing || state == SourceState::in_doubt || state == SourceState::releasing ||
-         state == SourceState::done || state == SourceState::cleanup_pending;
+  return state == SourceState::committing || state == SourceState::in_doubt || state == SourceState::retracting ||
+         state == SourceState::releasing || state == SourceState::done || state == SourceState::cleanup_pending;
+}
+
+/// Where an agent finds itself that died and came back: what its newest record about the migration says, and nothing
+/// else. Without a record it never happened (presumed abort).
+constexpr SourceState source_after_crash(std::optional<RecordType> newest) {
+  if (newest == RecordType::given) return SourceState::in_doubt;
+  if (newest == RecordType::released) return SourceState::releasing;
+  if (newest == RecordType::reclaimed) return SourceState::reclaiming;
+  return SourceState::aborted;
+}
+constexpr DestinationState destination_after_crash(std::optional<RecordType> newest) {
+  if (newest == RecordType::prepared) return DestinationState::prepared;
+  if (newest == RecordType::owned) return DestinationState::owning;
+  if (newest == RecordType::refused) return DestinationState::refused;
+  return DestinationState::discarded;
 }
 
 template <typename Table, typename State, typename Event>

@@ -16,15 +16,18 @@ using namespace std::chrono_literals;
 
 constexpr auto kAnswerTimeout = 60s;        // the destination makes an image and runs `criu check`
 constexpr auto kIdleTimeout = 30s;
-constexpr auto kRunningTimeout = 30s;       // then we ask
 constexpr auto kLastWordTimeout = 1s;
-constexpr auto kFirstAskAfter = 1s;
-constexpr auto kLastAskAfter = 30s;
+constexpr auto kTellAbortedFor = 20s;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
 
 }  // namespace
 
-SourceSession::SourceSession(Parts parts) : parts_(std::move(parts)) {
+SourceSession::SourceSession(Parts parts)
+    : parts_(std::move(parts)),
+      stage_(SourceState::connecting, "source", parts_.id, parts_.progress),
+      settlement_({parts_.departure, stage_, report_, parts_.progress, parts_.clock, parts_.cancellation,
+                   parts_.switchboard, parts_.id, parts_.channel.peer_name(),
+                   [this] { return parts_.dial(agent_); }, [this] { armed_.tracker.reset(); }}) {
   const Offer& offer = parts_.departure.offer();
   report_.container = offer.container;
   report_.source = parts_.host_name;
@@ -42,7 +45,7 @@ Task<MigrationReport> SourceSession::run() {
   started_ = parts_.clock.now();
   // After GIVEN a change of mind comes too late: nothing is interrupted any more.
   parts_.cancellation.on_request([this] {
-    if (!is_given(state_)) parts_.channel.close();
+    if (!is_given(stage_.state())) parts_.channel.close();
   });
   std::exception_ptr thrown;
   try {
@@ -53,7 +56,7 @@ Task<MigrationReport> SourceSession::run() {
   if (thrown) {
     Failure failure = failure_of(thrown, Errc::copy_failed);
     const bool is_peer_lost = means_peer_is_lost(failure.code);
-    if (is_peer_lost && !is_given(state_)) failure = co_await last_word(failure);
+    if (is_peer_lost && !is_given(stage_.state())) failure = co_await last_word(failure);
     co_await recover(failure, is_peer_lost);
   }
   parts_.cancellation.on_request({});
@@ -77,10 +80,15 @@ Task<> SourceSession::introduce() {
   if (accept.id != parts_.id)
     throw Error(Errc::protocol_violation,
                 parts_.channel.peer_name() + " accepted another migration than the one offered");
-  answer_ = answer_from_json(accept.answer);
+  agent_ = parts_.dialled.empty() ? answer_from_json(accept.answer).agent : parts_.dialled;
+  parts_.departure.note({.side = Side::source,
+                         .migration = parts_.id,
+                         .peer = parts_.channel.peer_name(),
+                         .peer_agent = agent_,
+                         .offer = parts_.departure.offer()});
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
-  enter(SourceEvent::accepted);
+  stage_.enter(SourceEvent::accepted);
 }
 
 // --- while it runs ------------------------------------------------------------------------------------------------
@@ -106,7 +114,7 @@ Task<> SourceSession::copy_while_running() {
         continue;
       case Verdict::freeze_now:
         remark("freezing: " + decision.reason);
-        enter(SourceEvent::converged);
+        stage_.enter(SourceEvent::converged);
         co_return;
       case Verdict::give_up:
         throw Error(Errc::not_converging, decision.reason +
@@ -148,7 +156,7 @@ Task<> SourceSession::hand_over() {
   lap("freeze");
   co_await parts_.departure.dump();
   lap("dump");
-  enter(SourceEvent::dumped);
+  stage_.enter(SourceEvent::dumped);
   parts_.cancellation.check();
   co_await copy_the_rest(*copier_, *sink_);
   lap("last blocks");
@@ -216,77 +224,14 @@ Task<> SourceSession::send_checkpoint() {
 
 // --- the hand-over ------------------------------------------------------------------------------------------------
 
-/// From the entry into `committing` on, nothing but the destination's recorded word moves the container.
+/// The last look before the gift: from there on nothing but the destination's recorded word moves the container.
 Task<> SourceSession::commit() {
   parts_.cancellation.check();
   check_freeze_budget();
   const bool is_stopped = co_await parts_.departure.is_stopped();
   if (!is_stopped) throw Error(Errc::checkpoint_failed, "the container did not stay frozen; something else thawed it");
   parts_.cancellation.check();
-
-  enter(SourceEvent::ready);
-  parts_.departure.fence();
-  parts_.departure.journal().append({.type = RecordType::given,
-                                     .migration = parts_.id,
-                                     .epoch = parts_.departure.offer().epoch,
-                                     .image_root = parts_.departure.digests().root(),
-                                     .peer = parts_.channel.peer_name()});
-  parts_.channel.set_idle_timeout(kRunningTimeout);
-  const Message go = Go{parts_.id};
-  co_await parts_.channel.send(go);
-  const Message answer = co_await parts_.channel.receive();
-  co_await follow_answer(answer);
-}
-
-/// The destination's recorded word: RUNNING or REFUSED.
-Task<> SourceSession::follow_answer(const Message& answer) {
-  if (const auto* running = std::get_if<Running>(&answer); running != nullptr && running->id == parts_.id) {
-    lap("hand-over");
-    enter(SourceEvent::running);
-    co_await release();
-  } else if (const auto* refused = std::get_if<Refused>(&answer); refused != nullptr && refused->id == parts_.id) {
-    enter(SourceEvent::refused);
-    co_await reclaim();
-  } else {
-    throw Error(Errc::protocol_violation,
-                "after GO came " + std::string(name_of(answer)) + " from " + parts_.channel.peer_name());
-  }
-}
-
-Task<> SourceSession::release() {
-  report_.outcome = Outcome::cleanup_pending;   // it runs there, whatever fails here from now on
-  parts_.departure.journal().append({.type = RecordType::released,
-                                     .migration = parts_.id,
-                                     .epoch = parts_.departure.offer().epoch,
-                                     .image_root = parts_.departure.digests().root(),
-                                     .peer = parts_.channel.peer_name()});
-  armed_.tracker.reset();
-  report_.kept_image = co_await parts_.departure.release(parts_.id);
-  report_.outcome = Outcome::migrated;
-  enter(SourceEvent::released);
-  const Message done = Done{parts_.id};
-  co_await tell(done);
-}
-
-/// For messages that only spare the other side a question.
-Task<> SourceSession::tell(const Message& message) {
-  try {
-    co_await parts_.channel.send(message);
-  } catch (const Error& error) {
-    log(LogLevel::debug, std::string("event=untold reason=") + error.what());
-  }
-}
-
-Task<> SourceSession::reclaim() {
-  parts_.departure.journal().append({.type = RecordType::reclaimed,
-                                     .migration = parts_.id,
-                                     .epoch = parts_.departure.offer().epoch + 1,
-                                     .peer = parts_.channel.peer_name()});
-  co_await parts_.departure.reclaim();
-  report_.outcome = Outcome::aborted;
-  report_.failure =
-      Failure{Errc::restore_failed, "the destination refused at the last moment; the container runs on the source"};
-  enter(SourceEvent::reclaimed);
+  co_await settlement_.give(parts_.channel);
 }
 
 /// A destination that failed says why and hangs up; while we were sending we did not listen.
@@ -306,30 +251,15 @@ Task<Failure> SourceSession::last_word(const Failure& failure) {
 
 // --- when something failed ----------------------------------------------------------------------------------------
 
+/// Nothing was given yet: it is ours, and goes on running here.
 Task<> SourceSession::recover(Failure failure, bool is_peer_lost) {
-  log(LogLevel::error, "session=" + to_hex(parts_.id).substr(0, 8) + " state=" + std::string(name_of(state_)) +
-                           " event=failed reason=" + failure.sentence);
-  if (is_terminal(state_)) co_return;
-  enter(is_peer_lost ? SourceEvent::lost_peer : SourceEvent::failed);
-  switch (state_) {
-    case SourceState::aborted:
-      if (report_.failure) co_return;  // it was reclaimed: the destination is told nothing more
-      if (parts_.cancellation.is_requested())
-        failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
-      co_await roll_back(failure, is_peer_lost);
-      break;
-    case SourceState::in_doubt:
-      report_.outcome = Outcome::in_doubt;
-      report_.failure = Failure{Errc::in_doubt, "the container was given to " + parts_.channel.peer_name() +
-                                                    ", which does not answer (" + failure.sentence +
-                                                    "); it stays frozen here until the two agents have spoken again"};
-      co_await resolve_doubt();
-      break;
-    default:  // done or cleanup_pending: it runs on the destination whatever failed here
-      report_.failure = failure;
-      if (report_.outcome == Outcome::migrated) report_.failure.reset();
-      break;
-  }
+  log(LogLevel::error, stage_.label() + " event=failed reason=" + failure.sentence);
+  const bool may_be_held_there = stage_.state() == SourceState::handing_over;
+  stage_.enter(is_peer_lost ? SourceEvent::lost_peer : SourceEvent::failed);
+  if (parts_.cancellation.is_requested())
+    failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
+  co_await roll_back(failure, is_peer_lost);
+  if (is_peer_lost && may_be_held_there) co_await settlement_.tell_aborted(kTellAbortedFor);
 }
 
 Task<> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
@@ -349,64 +279,30 @@ Task<> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
   co_await tell(abort);
 }
 
-/// Asks until there is an answer. There is no timeout: only the destination's word, or a human, ends the doubt.
-Task<> SourceSession::resolve_doubt() {
-  parts_.channel.close();
-  parts_.progress.report({{"event", "in_doubt"}, {"message", report_.failure->sentence}});
-  Duration pause = kFirstAskAfter;
-  while (state_ == SourceState::in_doubt && !parts_.cancellation.is_shutting_down() && parts_.reconnect) {
-    co_await parts_.clock.sleep_for(pause);
-    pause = std::min<Duration>(pause * 2, kLastAskAfter);
-    std::string failure;
-    try {
-      co_await ask_once();
-    } catch (const std::exception& error) {
-      failure = error.what();
-    }
-    if (failure.empty()) continue;
-    log(LogLevel::warn, "session=" + to_hex(parts_.id).substr(0, 8) + " event=asked reason=" + failure);
-    if (state_ == SourceState::in_doubt) continue;
-    report_.failure = Failure{Errc::internal, failure};
-    if (!is_terminal(state_)) enter(SourceEvent::failed);
+/// Without an answer to hope for.
+Task<> SourceSession::tell(const Message& message) {
+  try {
+    co_await parts_.channel.send(message);
+  } catch (const Error& error) {
+    log(LogLevel::debug, stage_.label() + " event=untold reason=" + error.what());
   }
 }
 
-Task<> SourceSession::ask_once() {
-  const auto channel = co_await parts_.reconnect(answer_);
-  const Message ask = Ask{parts_.id};
-  co_await channel->send(ask);
-  const Message answer = co_await channel->receive();
-  if (std::holds_alternative<Wait>(answer)) co_return;
-  report_.failure.reset();
-  co_await follow_answer(answer);
-}
-
 // --- small things -------------------------------------------------------------------------------------------------
-
-/// The only place where the state changes.
-void SourceSession::enter(SourceEvent event) {
-  const auto to = next(state_, event);
-  MIGRATE_ASSERT(to.has_value());
-  log(LogLevel::info, "session=" + to_hex(parts_.id).substr(0, 8) + " container=" + report_.container +
-                          " side=source state=" + std::string(name_of(state_)) +
-                          " event=" + std::string(name_of(event)) + " to=" + std::string(name_of(*to)));
-  state_ = *to;
-  parts_.progress.report({{"event", "state"}, {"side", "source"}, {"state", name_of(state_)}});
-}
 
 void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before) {
   stats.wire_bytes = parts_.channel.bytes_sent() - wire_bytes_before;
   report_.rounds.push_back(stats);
   json event = to_json(stats);
   event["event"] = "round";
-  event["is_final"] = state_ != SourceState::copying;
+  event["is_final"] = stage_.state() != SourceState::copying;
   event["estimated_downtime_ms"] =
       std::chrono::duration<double, std::milli>(policy_.estimated_downtime(report_.rounds)).count();
   parts_.progress.report(event);
 }
 
 void SourceSession::remark(const std::string& text) {
-  log(LogLevel::info, "session=" + to_hex(parts_.id).substr(0, 8) + " remark=" + text);
+  log(LogLevel::info, stage_.label() + " remark=" + text);
   parts_.progress.report({{"event", "remark"}, {"message", text}});
 }
 

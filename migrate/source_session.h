@@ -14,7 +14,7 @@
 #include "migrate/progress.h"
 #include "migrate/remote_block_sink.h"
 #include "migrate/report.h"
-#include "migrate/session_state.h"
+#include "migrate/source_settlement.h"
 #include "transport/channel.h"
 
 namespace vmigrate {
@@ -31,15 +31,17 @@ class SourceSession {
     Cancellation& cancellation;
     MigrationId id;                 ///< random
     std::string host_name;          ///< ours, for the report
-    /// Dials the destination's agent again, to Ask. Throws Error when nobody answers.
-    std::function<Task<std::unique_ptr<Channel>>(const Answer&)> reconnect;
+    Switchboard& switchboard;
+    std::string dialled;            ///< the destination's agent, if we dialled it; else it says where it is
+    /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
+    std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
   };
   explicit SourceSession(Parts parts);
 
-  /// Runs to the end. Does not throw: what failed is in the report. Returns in doubt only when `reconnect` says that
-  /// there is nobody to ask, or when the cancellation is requested while in doubt.
+  /// Runs to the end. Does not throw: what failed is in the report. Returns in doubt only when this process
+  /// is to end.
   Task<MigrationReport> run();
-  SourceState state() const { return state_; }
+  SourceState state() const { return stage_.state(); }
 
  private:
   Task<> run_steps();
@@ -51,18 +53,11 @@ class SourceSession {
   Task<> verify(RemoteBlockSink& sink);
   Task<> send_checkpoint();
   Task<> commit();
-  Task<> follow_answer(const Message& answer);
-  Task<> release();
-  Task<> reclaim();
-
   Task<Failure> last_word(const Failure& failure);
   Task<> recover(Failure failure, bool is_peer_lost);
   Task<> roll_back(const Failure& failure, bool is_peer_lost);
-  Task<> resolve_doubt();
-  Task<> ask_once();
   Task<> tell(const Message& message);
 
-  void enter(SourceEvent event);
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
   void remark(const std::string& text);
   void lap(const char* part);
@@ -71,13 +66,14 @@ class SourceSession {
   Duration freeze_budget_left() const;
 
   Parts parts_;
-  SourceState state_ = SourceState::connecting;
-  Answer answer_;
   ArmedTracker armed_;
   std::unique_ptr<RemoteBlockSink> sink_;
   std::unique_ptr<VolumeCopier> copier_;
   ConvergencePolicy policy_;
   MigrationReport report_;
+  std::string agent_;
+  SourceStage stage_;
+  SourceSettlement settlement_;
   TimePoint started_{};
   TimePoint frozen_since_{};
 };

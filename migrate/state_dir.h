@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "migrate/waybill.h"
 
 namespace vmigrate {
 
@@ -17,6 +18,7 @@ class StateDir {
 
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path journals() const { return root_ / "journal"; }
+  WaybillDir waybills() const { return WaybillDir(root_ / "waybills"); }
   std::filesystem::path scratch() const { return root_ / "tmp"; }
   std::filesystem::path image(const std::string& container) const { return root_ / "images" / (container + ".img"); }
   std::filesystem::path bundle(const std::string& container) const { return root_ / "containers" / container; }

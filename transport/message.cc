@@ -41,7 +41,7 @@ constexpr std::array kSpecs = {
     MessageSpec{50, "Running", destination_to_source, kIdBytes + 8},
     MessageSpec{51, "Refused", destination_to_source, kIdBytes},
     MessageSpec{52, "Done", source_to_destination, kIdBytes},
-    MessageSpec{53, "Ask", both, kIdBytes},
+    MessageSpec{53, "Ask", both, kIdBytes + kShortNameBytes},
     MessageSpec{54, "Wait", both, kIdBytes},
 };
 static_assert(kSpecs.size() == std::variant_size_v<Message>);
@@ -320,7 +320,17 @@ void get(ByteReader& in, Running& m) {
   m.epoch = in.u64();
 }
 
-/// Go, Refused, Done, Ask and Wait: nothing but the migration they speak of.
+Bulk put(ByteWriter& out, const Ask& m) {
+  out.bits128(m.id);
+  out.short_string(m.container);
+  return {};
+}
+void get(ByteReader& in, Ask& m) {
+  m.id = in.bits128();
+  m.container = in.short_string();
+}
+
+/// Go, Refused, Done and Wait: nothing but the migration they speak of.
 template <typename T>
 Bulk put(ByteWriter& out, const T& m) {
   out.bits128(m.id);

@@ -95,7 +95,7 @@ struct Refused { MigrationId id; };
 /// Source: recorded RELEASED; my copy is gone or renamed.
 struct Done { MigrationId id; };
 /// Either side after a reconnect: what became of this attempt?
-struct Ask { MigrationId id; };
+struct Ask { MigrationId id; std::string container; };
 /// The other side is still busy with it: ask again.
 struct Wait { MigrationId id; };
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "migrate/destination_session.h"
+#include "migrate/journal_answer.h"
 #include "migrate/source_session.h"
 #include "tests/catch.h"
 #include "tests/support/fake_arrival.h"
@@ -82,9 +83,12 @@ class SessionWorld {
   Cancellation source_cancellation;
   Cancellation destination_cancellation;
   Events events;
-  /// Asks that nobody answers before the destination's agent is there again. Beyond kAsksMax the process ends.
+  /// Asks of each side that nobody answers before the other's agent is there again. Beyond kAsksMax the process ends.
   int unanswered_asks = 0;
   int asks = 0;
+  int unanswered_asks_of_destination = 0;
+  int asks_of_destination = 0;
+  std::function<void()> after_asks = [] {};   ///< runs at the first of them
 
   MigrationReport report;
   ArrivalOutcome outcome;
@@ -112,15 +116,15 @@ class SessionWorld {
 
   Task<> run_source() {
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
-                           "alpha", [this](const Answer&) { return reconnect(); }});
+                           "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); }});
     report = co_await session.run();
     to_destination->close();
     is_source_done_ = true;
   }
 
   Task<> run_destination() {
-    DestinationSession session(
-        {arrivals, *to_source, sim.clock(), sim.pool(), nobody_, destination_cancellation, "beta"});
+    DestinationSession session({arrivals, *to_source, sim.clock(), sim.pool(), nobody_, destination_cancellation,
+                                destination_board_, "beta", "", [this](std::string) { return dial_source(); }});
     std::optional<Open> open;
     try {
       open = co_await expect<Open>(*to_source);
@@ -132,28 +136,41 @@ class SessionWorld {
     is_destination_done_ = true;
   }
 
-  Task<std::unique_ptr<Channel>> reconnect() {
+  Task<std::unique_ptr<Channel>> dial_destination() {
+    after_asks();
     if (++asks > kAsksMax) source_cancellation.shut_down();
     if (asks <= unanswered_asks) throw Error(Errc::connect_failed, "nobody answers at beta");
+    co_return call(destination_board_, arrivals.journals());
+  }
+
+  Task<std::unique_ptr<Channel>> dial_source() {
+    after_asks();
+    if (++asks_of_destination > kAsksMax) destination_cancellation.shut_down();
+    if (asks_of_destination <= unanswered_asks_of_destination)
+      throw Error(Errc::connect_failed, "nobody answers at alpha");
+    co_return call(source_board_, directory.path() / "source" / "journal");
+  }
+
+  std::unique_ptr<Channel> call(Switchboard& board, const std::filesystem::path& journals) {
     auto channels = make_memory_channels(sim.loop().get_executor(), sim.clock());
-    asio::co_spawn(sim.loop(), answer_ask(arrivals.journals(), std::move(channels.second)), asio::detached);
-    co_return std::move(channels.first);
+    asio::co_spawn(sim.loop(), answer_ask(board, journals, std::move(channels.second)), asio::detached);
+    return std::move(channels.first);
   }
 
   /// As Agent::answer_ask().
-  static Task<> answer_ask(std::filesystem::path journals, std::unique_ptr<Channel> channel) {
+  static Task<> answer_ask(Switchboard& board, std::filesystem::path journals, std::unique_ptr<Channel> channel) {
     try {
       const Ask ask = co_await expect<Ask>(*channel);
-      Message answer = Wait{ask.id};
-      const auto record = find_record(journals, ask.id);
-      if (record && record->type == RecordType::owned) answer = Running{ask.id, record->epoch};
-      if (record && record->type == RecordType::refused) answer = Refused{ask.id};
+      if (board.put_through(ask.id, channel)) co_return;
+      const Message answer = answer_from_journal(journals, ask);
       co_await channel->send(answer);
     } catch (const Error&) {
       // Whoever asked is gone.
     }
   }
 
+  Switchboard source_board_;
+  Switchboard destination_board_;
   NoProgress nobody_;
   bool is_source_done_ = false;
   bool is_destination_done_ = false;

@@ -40,21 +40,27 @@ class FakeArrivalHost final : public ArrivalHost {
     if (script_.at_check) script_.at_check();
     co_return Answer{.image = "images/ct.img"};
   }
-  Task<std::unique_ptr<Arrival>> prepare(const Offer& offer) override {
+  Task<std::unique_ptr<Arrival>> prepare(const Waybill& waybill) override {
     if (script_.at_prepare) script_.at_prepare();
-    co_return std::make_unique<FakeArrival>(*this, offer);
+    waybills().write(waybill);
+    co_return std::make_unique<FakeArrival>(*this, waybill.offer);
   }
+  Task<std::unique_ptr<Arrival>> adopt(const Waybill& waybill) override {
+    co_return std::make_unique<FakeArrival>(*this, waybill.offer);
+  }
+  WaybillDir waybills() const { return WaybillDir(directory_ / "waybills"); }
 
  private:
   class FakeArrival final : public Arrival {
    public:
     FakeArrival(FakeArrivalHost& host, const Offer& offer)
         : host_(host),
+          container_(offer.container),
           geometry_{offer.volume_bytes},
           journal_(std::in_place, host.journals(), offer.container),
           digests_(geometry_, host.directory_),
           checkpoint_(ImageDir::adopt(make(host.directory_ / "checkpoint"), offer.checkpoint_bytes_max)) {
-      host_.sink_ = std::make_unique<MemorySink>(geometry_);
+      if (!host_.is_prepared_) host_.sink_ = std::make_unique<MemorySink>(geometry_);
       host_.is_prepared_ = true;
       host_.story_.follow("destination", *journal_);
       host_.story_.tell("destination prepares");
@@ -88,6 +94,7 @@ class FakeArrivalHost final : public ArrivalHost {
       host_.container_ = Container::held;
       co_return;
     }
+    Task<bool> is_held() override { co_return host_.container_ == Container::held; }
     Task<> run() override {
       MIGRATE_ASSERT(host_.container_ == Container::held && journal_->newest()->type == RecordType::owned);
       is_left_ = true;
@@ -101,12 +108,14 @@ class FakeArrivalHost final : public ArrivalHost {
       host_.story_.tell("destination discards");
       host_.container_ = Container::none;
       host_.is_prepared_ = false;
+      host_.waybills().remove(container_);
       co_return;
     }
     void leave_as_it_is() noexcept override { is_left_ = true; }
     void close_journal() noexcept override {
       host_.story_.forget(*journal_);
       journal_.reset();
+      host_.waybills().remove(container_);
     }
 
    private:
@@ -116,6 +125,7 @@ class FakeArrivalHost final : public ArrivalHost {
     }
 
     FakeArrivalHost& host_;
+    std::string container_;
     VolumeGeometry geometry_;
     std::optional<Journal> journal_;
     DigestIndex digests_;

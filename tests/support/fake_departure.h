@@ -38,6 +38,7 @@ class FakeDeparture final : public Departure {
         offer_(std::move(offer)),
         story_(story),
         journal_(directory / "journal", offer_.container),
+        waybills_(directory / "waybills"),
         digests_(volume.geometry(), directory),
         checkpoint_(ImageDir::adopt(make(directory / "checkpoint"), offer_.checkpoint_bytes_max)) {
     story_.follow("source", journal_);
@@ -52,6 +53,7 @@ class FakeDeparture final : public Departure {
 
   const Offer& offer() const override { return offer_; }
   Journal& journal() override { return journal_; }
+  void note(Waybill waybill) override { waybills_.write(waybill); }
   Volume& volume() override { return volume_; }
   DigestIndex& digests() override { return digests_; }
   asio::thread_pool& pool() override { return pool_; }
@@ -81,9 +83,12 @@ class FakeDeparture final : public Departure {
   Task<bool> is_stopped() override { co_return container_ == Container::stopped && !script_.is_thawed_by_somebody; }
   Task<> resume() override {
     MIGRATE_ASSERT(container_ == Container::running || container_ == Container::stopped);
-    if (container_ == Container::running) co_return;
-    act("source thaws", script_.at_resume);
-    container_ = Container::running;
+    if (container_ == Container::stopped) {
+      act("source thaws", script_.at_resume);
+      container_ = Container::running;
+    }
+    waybills_.remove(offer_.container);
+    co_return;
   }
 
   void fence() override {
@@ -95,12 +100,14 @@ class FakeDeparture final : public Departure {
     MIGRATE_ASSERT(container_ == Container::fenced && newest_is(RecordType::released));
     act("source destroys", script_.at_release);
     container_ = Container::destroyed;
+    waybills_.remove(offer_.container);
     co_return "image.migrated-" + to_hex(id);
   }
   Task<> reclaim() override {
-    MIGRATE_ASSERT(container_ == Container::fenced && newest_is(RecordType::reclaimed));
+    MIGRATE_ASSERT(container_ == Container::fenced);
     act("source thaws", script_.at_reclaim);
     container_ = Container::running;
+    waybills_.remove(offer_.container);
     co_return;
   }
 
@@ -123,6 +130,7 @@ class FakeDeparture final : public Departure {
   Offer offer_;
   Story& story_;
   Journal journal_;
+  WaybillDir waybills_;
   DigestIndex digests_;
   ImageDir checkpoint_;
   FakeTracker* tracker_ = nullptr;

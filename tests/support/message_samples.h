@@ -37,7 +37,7 @@ inline std::vector<Message> message_samples() {
       Running{id, 3},
       Refused{id},
       Done{id},
-      Ask{id},
+      Ask{id, "redis"},
       Wait{id},
   };
 }

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/switchboard.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "base/assert.h"
+
+namespace vmigrate {
+
+Switchboard::Line::Line(const asio::any_io_executor& executor, Switchboard& board, MigrationId id)
+    : board_(board), id_(id), rings_(executor, asio::steady_timer::time_point::max()) {
+  const bool is_new = board_.lines_.emplace(id, this).second;
+  MIGRATE_ASSERT(is_new);
+}
+
+Switchboard::Line::~Line() { board_.lines_.erase(id_); }
+
+Task<std::unique_ptr<Channel>> Switchboard::Line::next_call(Clock& clock, Duration patience) {
+  using namespace asio::experimental::awaitable_operators;
+  if (!call_) co_await (rings_.async_wait(asio::as_tuple(asio::use_awaitable)) || clock.sleep_for(patience));
+  co_return std::move(call_);
+}
+
+bool Switchboard::put_through(MigrationId id, std::unique_ptr<Channel>& channel) {
+  const auto line = lines_.find(id);
+  if (line == lines_.end()) return false;
+  line->second->call_ = std::move(channel);
+  line->second->rings_.cancel();
+  if (line->second->interrupt_) line->second->interrupt_();
+  return true;
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// How a new connection about an old migration reaches the session that waits for a word.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "base/clock.h"
+#include "transport/channel.h"
+
+namespace vmigrate {
+
+/// On one executor. Must outlive its lines.
+class Switchboard {
+ public:
+  /// A session that can be called. At most one for each migration.
+  class Line {
+   public:
+    Line(const asio::any_io_executor& executor, Switchboard& board, MigrationId id);
+    Line(const Line&) = delete;
+    ~Line();
+
+    /// The channel of a peer that has said Ask and waits for the answer; null if none called within `patience`.
+    Task<std::unique_ptr<Channel>> next_call(Clock& clock, Duration patience);
+    /// Runs when a call comes in: what takes the session out of a wait on an older connection. Must not throw.
+    void on_call(std::function<void()> interrupt) { interrupt_ = std::move(interrupt); }
+
+   private:
+    friend class Switchboard;
+    Switchboard& board_;
+    MigrationId id_;
+    asio::steady_timer rings_;        ///< never expires; cancelled to say that a call is there
+    std::unique_ptr<Channel> call_;   ///< the latest; one that came before it hears that the connection is closed
+    std::function<void()> interrupt_;
+  };
+
+  /// Gives the channel to whoever has the line. False, with `channel` untouched, if nobody has.
+  bool put_through(MigrationId id, std::unique_ptr<Channel>& channel);
+
+ private:
+  std::map<MigrationId, Line*> lines_;
+};
+
+}  // namespace vmigrate

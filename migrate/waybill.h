@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The paper that travels with a container: what an agent must know to end a migration that its predecessor began.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/mounted_device.h"
+#include "migrate/documents.h"
+
+namespace vmigrate {
+
+enum class Side { source, destination };
+
+/// One unfinished migration on one host. The journal says who may run the container, the waybill where its things are.
+struct Waybill {
+  Side side = Side::source;
+  MigrationId migration;
+  std::string peer;                     ///< the other host, for people
+  std::string peer_agent;               ///< where Ask reaches it, "HOST:PORT"; empty if it has no agent
+  Offer offer;
+  std::filesystem::path bundle;         ///< source: the directory of config.json
+  MountedDevice device;                 ///< source: what carries the root file system
+};
+
+/// Throws Error(Errc::internal) for anything that is missing or of another type.
+std::string to_json(const Waybill& waybill);
+Waybill waybill_from_json(const std::string& text);
+
+/// The waybills of one host: a file for each container, named by its id. Whoever writes or removes one holds the
+/// container's journal.
+class WaybillDir {
+ public:
+  explicit WaybillDir(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+  /// On stable storage when it returns. Throws Error.
+  void write(const Waybill& waybill) const;
+  /// Idempotent. Throws Error when it is not known to be gone.
+  void remove(const std::string& container) const;
+  /// Every waybill that can be read; one that cannot is logged and passed over: nothing is started because of it.
+  std::vector<Waybill> list() const;
+
+ private:
+  std::filesystem::path directory_;
+};
+
+}  // namespace vmigrate
