@@ -60,8 +60,8 @@ Task<> DestinationSettlement::go_on() {
   Switchboard::Line line(executor, parts_.switchboard, parts_.id);
   if (parts_.stage.state() == DestinationState::owning) {
     co_await run_until_it_does();
-    co_await announce();
-    parts_.arrival.close_journal();
+    using namespace asio::experimental::awaitable_operators;
+    co_await (answer_calls(line) && announce());
   } else if (!co_await parts_.arrival.is_held()) {
     failure_ = Failure{Errc::restore_failed, "the restored processes are gone"};
     co_await refuse(DestinationEvent::failed);
@@ -125,7 +125,6 @@ Task<> DestinationSettlement::follow(const Message& word, Channel& channel, Swit
     // Beside each other: switches should hear soon where it is, and the source should not have to wait for that.
     using namespace asio::experimental::awaitable_operators;
     co_await (tell_running(channel, line) && announce());
-    parts_.arrival.close_journal();
   } else if (const auto* abort = std::get_if<Abort>(&word); abort && abort->id == parts_.id) {
     failure_ = failure_in(word, channel);
     co_await refuse(DestinationEvent::dismissed);
@@ -156,12 +155,27 @@ Task<> DestinationSettlement::run_until_it_does() {
 /// Until the source has heard it, over this connection or a newer one; if it never does, it will ask, and the journal
 /// answers.
 Task<> DestinationSettlement::tell_running(Channel& channel, Switchboard::Line& line) {
-  bool is_heard = co_await hear_done(channel);
+  const bool is_heard = co_await hear_done(channel);
+  line.on_call({});
+  if (is_heard) end_recorded(line);
+  else co_await answer_calls(line);
+}
+
+/// From here on the journal answers.
+void DestinationSettlement::end_recorded(Switchboard::Line& line) {
+  line.close();
+  parts_.arrival.close_journal();
+}
+
+/// Of a source that is in doubt.
+Task<> DestinationSettlement::answer_calls(Switchboard::Line& line) {
+  bool is_heard = false;
   while (!is_heard) {
     const auto call = co_await line.next_call(parts_.clock, kFirstPause);
-    if (!call) co_return;
+    if (!call) break;
     is_heard = co_await hear_done(*call);
   }
+  end_recorded(line);
 }
 
 Task<bool> DestinationSettlement::hear_done(Channel& channel) {

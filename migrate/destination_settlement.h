@@ -42,6 +42,8 @@ class DestinationSettlement {
   Task<> run_until_it_does();
   Task<> announce();
   Task<> tell_running(Channel& channel, Switchboard::Line& line);
+  Task<> answer_calls(Switchboard::Line& line);
+  void end_recorded(Switchboard::Line& line);
   Task<bool> hear_done(Channel& channel);
   Task<> note_failure(std::exception_ptr thrown);
   Task<> refuse_as_cancelled();

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/state_dir.h"
 
+#include <openssl/evp.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <cctype>
 #include <fstream>
 
+#include "base/assert.h"
 #include "base/error.h"
 
 namespace vmigrate {
@@ -17,6 +20,15 @@ void make_directory(const std::filesystem::path& path) {
   std::filesystem::create_directories(path, failure);
   if (failure) throw Error(failure.value(), "cannot make the directory", path.native());
   ::chmod(path.c_str(), 0700);
+}
+
+/// The first half of its SHA-256.
+std::string digest_of(const std::string& text) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned length = 0;
+  const int ok = EVP_Digest(text.data(), text.size(), digest.data(), &length, EVP_sha256(), nullptr);
+  MIGRATE_ASSERT(ok == 1 && length == 32);
+  return to_hex(std::as_bytes(std::span(digest)).first(16));
 }
 
 /// The id in the file, or a new one put there whole.
@@ -36,7 +48,7 @@ Bits128 read_or_make_host_id(const std::filesystem::path& path) {
 
 StateDir::StateDir(std::filesystem::path root) : root_(std::filesystem::absolute(root)) {
   make_directory(root_);
-  for (const auto& directory : {journals(), scratch(), root_ / "images", root_ / "containers"})
+  for (const auto& directory : {journals(), scratch(), waybills_path(), root_ / "images", root_ / "containers"})
     make_directory(directory);
   host_id_ = read_or_make_host_id(root_ / "host-id");
 }
@@ -46,7 +58,7 @@ std::string StateDir::scratch_name(const std::string& container, const std::stri
   const bool begins_well = !container.empty() && std::isalnum(static_cast<unsigned char>(container.front())) != 0;
   const bool is_plain = begins_well && container.size() <= kLengthMax && container.find('+') == std::string::npos &&
                         !container.starts_with("stats-");
-  return (is_plain ? container : "c" + to_hex(random_id())) + suffix;
+  return (is_plain ? container : "c" + digest_of(container)) + suffix;
 }
 
 Bits128 random_id() {

@@ -18,13 +18,14 @@ class StateDir {
 
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path journals() const { return root_ / "journal"; }
-  WaybillDir waybills() const { return WaybillDir(root_ / "waybills"); }
+  std::filesystem::path waybills_path() const { return root_ / "waybills"; }
+  WaybillDir waybills() const { return WaybillDir(waybills_path()); }
   std::filesystem::path scratch() const { return root_ / "tmp"; }
   std::filesystem::path image(const std::string& container) const { return root_ / "images" / (container + ".img"); }
   std::filesystem::path bundle(const std::string& container) const { return root_ / "containers" / container; }
 
-  /// The name of a directory in scratch() for one container's checkpoint: the id and `suffix`, or something random
-  /// where the id would make no plain file name.
+  /// The name of a directory in scratch() for one container's checkpoint: the id, or a digest of it where it would make
+  /// no plain file name, and `suffix`.
   static std::string scratch_name(const std::string& container, const std::string& suffix);
 
   /// Random, made once per state directory: by it a host recognises itself.

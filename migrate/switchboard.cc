@@ -14,7 +14,12 @@ Switchboard::Line::Line(const asio::any_io_executor& executor, Switchboard& boar
   MIGRATE_ASSERT(is_new);
 }
 
-Switchboard::Line::~Line() { board_.lines_.erase(id_); }
+Switchboard::Line::~Line() { close(); }
+
+void Switchboard::Line::close() noexcept {
+  const auto entry = board_.lines_.find(id_);
+  if (entry != board_.lines_.end() && entry->second == this) board_.lines_.erase(entry);
+}
 
 Task<std::unique_ptr<Channel>> Switchboard::Line::next_call(Clock& clock, Duration patience) {
   using namespace asio::experimental::awaitable_operators;

@@ -23,6 +23,8 @@ class Switchboard {
     Line(const asio::any_io_executor& executor, Switchboard& board, MigrationId id);
     Line(const Line&) = delete;
     ~Line();
+    /// From now on it cannot be called.
+    void close() noexcept;
 
     /// The channel of a peer that has said Ask and waits for the answer; null if none called within `patience`.
     Task<std::unique_ptr<Channel>> next_call(Clock& clock, Duration patience);
