@@ -2,105 +2,25 @@
 #include "migrate/journal.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <ctime>
 
-#include "base/assert.h"
 #include "base/durable.h"
 #include "base/error.h"
 
 namespace vmigrate {
 namespace {
 
-constexpr std::size_t kSlotBytes = 256;
-constexpr std::size_t kChecksumBytes = 16;
-constexpr std::size_t kFileBytes = 64 << 10;
-constexpr std::size_t kSlots = kFileBytes / kSlotBytes;
 constexpr std::size_t kRecordsPerAttemptMax = 8;
-constexpr std::size_t kPeerBytesMax = 95;
-constexpr std::uint32_t kMagic = 0x314a4d56;  // "VMJ1"
-
-using Slot = std::vector<std::byte>;
-
-/// The first half of SHA-256 over the previous slot's checksum and this slot's fields: a chain, so that no slot can be
-/// taken out.
-Bits128 checksum(Bits128 previous, std::span<const std::byte> fields) {
-  std::vector<std::byte> input;
-  ByteWriter writer(input);
-  writer.bits128(previous);
-  writer.bytes(fields);
-  std::array<std::byte, EVP_MAX_MD_SIZE> digest{};
-  unsigned length = 0;
-  const int ok = EVP_Digest(input.data(), input.size(), reinterpret_cast<unsigned char*>(digest.data()), &length,
-                            EVP_sha256(), nullptr);
-  MIGRATE_ASSERT(ok == 1 && length == 32);
-  return ByteReader(digest).bits128();
-}
-
-Slot encode_slot(const Record& record, Bits128 previous) {
-  Slot slot;
-  ByteWriter writer(slot);
-  writer.u32(kMagic);
-  writer.u16(static_cast<std::uint16_t>(record.type));
-  writer.u16(0);
-  writer.u64(record.sequence);
-  writer.bits128(record.migration);
-  writer.u64(record.epoch);
-  writer.bits128(record.image_root);
-  writer.u64(record.unix_time);
-  writer.short_string(record.peer.substr(0, kPeerBytesMax));
-  slot.resize(kSlotBytes - kChecksumBytes);
-  const Bits128 sum = checksum(previous, slot);
-  ByteWriter(slot).bits128(sum);
-  MIGRATE_ASSERT(slot.size() == kSlotBytes);
-  return slot;
-}
-
-struct Decoded {
-  Record record;
-  Bits128 checksum;
-};
-
-/// Nothing when the slot is unused, torn or does not follow its predecessor.
-std::optional<Decoded> decode_slot(std::span<const std::byte> slot, Bits128 previous, std::uint64_t sequence) {
-  const auto fields = slot.first(kSlotBytes - kChecksumBytes);
-  const Bits128 stored = ByteReader(slot.subspan(fields.size())).bits128();
-  ByteReader reader(fields);
-  if (reader.u32() != kMagic || stored != checksum(previous, fields)) return std::nullopt;
-  Decoded decoded{{}, stored};
-  Record& record = decoded.record;
-  const std::uint16_t type = reader.u16();
-  reader.u16();
-  record.sequence = reader.u64();
-  if (type < 1 || type > static_cast<std::uint16_t>(RecordType::refused) || record.sequence != sequence)
-    return std::nullopt;
-  record.type = static_cast<RecordType>(type);
-  record.migration = reader.bits128();
-  record.epoch = reader.u64();
-  record.image_root = reader.bits128();
-  record.unix_time = reader.u64();
-  record.peer = reader.short_string();
-  return decoded;
-}
-
-Bits128 checksum_of(const Slot& slot) { return ByteReader(std::span(slot).last(kChecksumBytes)).bits128(); }
 
 /// Records after which it is known who owns the container, here or elsewhere.
 bool names_owner(RecordType type) {
   return type == RecordType::own || type == RecordType::owned || type == RecordType::released ||
          type == RecordType::reclaimed;
-}
-
-bool is_unused(std::span<const std::byte> slot) {
-  for (const std::byte b : slot)
-    if (b != std::byte{0}) return false;
-  return true;
 }
 
 /// Naming a new journal must not replace one that somebody else has just made, and locked.
@@ -136,59 +56,34 @@ bool is_current(const UniqueFd& file, const std::filesystem::path& path) {
          opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
 
-struct Loaded {
-  std::vector<Record> records;
-  Bits128 last_checksum;
-};
-
-Loaded load_file(int fd, const std::filesystem::path& path) {
-  std::vector<std::byte> bytes(kFileBytes);
+LoadedSlots load_file(int fd, const std::filesystem::path& path) {
+  std::vector<std::byte> bytes(kJournalBytes);
   const ssize_t got = ::pread(fd, bytes.data(), bytes.size(), 0);
   check_syscall(got, "read", path.native());
-  if (got != static_cast<ssize_t>(kFileBytes))
+  if (got != static_cast<ssize_t>(kJournalBytes))
     throw Error(Errc::internal, "the journal " + path.native() + " is " + std::to_string(got) +
                                     " bytes long instead of 65536; nothing is started from it");
-  Loaded loaded;
-  std::size_t good = 0;
-  for (; good < kSlots; ++good) {
-    const auto slot = std::span<const std::byte>(bytes).subspan(good * kSlotBytes, kSlotBytes);
-    const auto decoded = decode_slot(slot, loaded.last_checksum, good + 1);
-    if (!decoded) break;
-    loaded.records.push_back(decoded->record);
-    loaded.last_checksum = decoded->checksum;
-  }
-  // One torn slot may follow the last good one; anything beyond it means that a record in the middle was damaged.
-  for (std::size_t slot = good + 1; slot < kSlots; ++slot)
-    if (!is_unused(std::span<const std::byte>(bytes).subspan(slot * kSlotBytes, kSlotBytes)))
-      throw Error(Errc::internal, "the journal " + path.native() + " is damaged at record " + std::to_string(good + 1) +
-                                      "; nothing is started from it");
-  return loaded;
+  return load_slots(bytes, path.native());
 }
 
 }  // namespace
 
-std::string_view name_of(RecordType type) noexcept {
-  constexpr std::array<std::string_view, 8> names = {"NONE",     "OWN",   "GIVEN",  "RELEASED",
-                                                     "RECLAIMED", "PREPARED", "OWNED", "REFUSED"};
-  const auto index = static_cast<std::size_t>(type);
-  return index < names.size() ? names[index] : "UNKNOWN";
-}
-
 Journal::Journal(const std::filesystem::path& directory, const std::string& container) : path_(directory / container) {
   open_and_lock(container);
-  if (records_.size() + kRecordsPerAttemptMax <= kSlots) return;
+  if (records_.size() + kRecordsPerAttemptMax <= kJournalSlotsMax) return;
   start_anew();
   open_and_lock(container);
 }
 
 void Journal::open_and_lock(const std::string& container) {
   while (!is_current(file_, path_)) {
-    if (!std::filesystem::exists(path_)) create_file(path_, std::vector<std::byte>(kFileBytes), Naming::must_be_free);
+    if (!std::filesystem::exists(path_))
+      create_file(path_, std::vector<std::byte>(kJournalBytes), Naming::must_be_free);
     file_ = UniqueFd(check_syscall(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW), "open", path_.native()));
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
       throw Error(Errc::busy, "another migration of container " + container + " is under way; wait for its end");
   }
-  Loaded loaded = load_file(file_.get(), path_);
+  LoadedSlots loaded = load_file(file_.get(), path_);
   records_ = std::move(loaded.records);
   last_checksum_ = loaded.last_checksum;
 }
@@ -206,12 +101,12 @@ void Journal::start_anew() {
   std::vector<std::byte> content;
   Bits128 previous;
   for (Record& record : kept) {
-    record.sequence = content.size() / kSlotBytes + 1;
-    const Slot slot = encode_slot(record, previous);
-    previous = checksum_of(slot);
+    record.sequence = content.size() / kJournalSlotBytes + 1;
+    const std::vector<std::byte> slot = encode_slot(record, previous);
+    previous = checksum_in(slot);
     content.insert(content.end(), slot.begin(), slot.end());
   }
-  content.resize(kFileBytes);
+  content.resize(kJournalBytes);
   create_file(path_, content, Naming::replaces);
 }
 
@@ -243,17 +138,17 @@ std::optional<Record> Journal::newest_of(Bits128 migration) const {
 void Journal::append(Record record) {
   if (has_failed_)
     throw Error(Errc::internal, "the journal " + path_.native() + " failed before and takes no more records");
-  if (records_.size() >= kSlots) throw Error(Errc::internal, "the journal " + path_.native() + " is full");
+  if (records_.size() >= kJournalSlotsMax) throw Error(Errc::internal, "the journal " + path_.native() + " is full");
   record.sequence = records_.size() + 1;
   record.unix_time = static_cast<std::uint64_t>(std::time(nullptr));
-  const Slot slot = encode_slot(record, last_checksum_);
-  const auto offset = static_cast<off_t>(records_.size() * kSlotBytes);
+  const std::vector<std::byte> slot = encode_slot(record, last_checksum_);
+  const auto offset = static_cast<off_t>(records_.size() * kJournalSlotBytes);
   has_failed_ = true;  // until proven otherwise: after a failed write nobody knows what is on the disk
   const int written = check_syscall(::pwrite(file_.get(), slot.data(), slot.size(), offset), "write", path_.native());
   if (written != static_cast<int>(slot.size())) throw Error(EIO, "write", path_.native());
   check_syscall(::fdatasync(file_.get()), "fdatasync", path_.native());
   has_failed_ = false;
-  last_checksum_ = checksum_of(slot);
+  last_checksum_ = checksum_in(slot);
   records_.push_back(std::move(record));
 }
 

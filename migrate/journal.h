@@ -8,32 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "base/bytes.h"
 #include "base/unique_fd.h"
+#include "migrate/journal_slots.h"
 
 namespace vmigrate {
-
-/// The numbers are the file's and never change; zero is never valid (an unused slot).
-enum class RecordType : std::uint16_t {
-  own = 1,       ///< source: I own it and may run it
-  given = 2,     ///< source: I must not run it again; written before GO is sent
-  released = 3,  ///< source: the destination runs it; written before our copy is destroyed
-  reclaimed = 4, ///< source: the destination refused; written before our copy is thawed
-  prepared = 5,  ///< destination: everything is verified and restored, held; written before READY is sent
-  owned = 6,     ///< destination: GO was accepted; written before the container runs
-  refused = 7,   ///< destination: I will never accept GO for this attempt; written before anybody is told
-};
-std::string_view name_of(RecordType type) noexcept;
-
-struct Record {
-  RecordType type = RecordType::own;
-  std::uint64_t sequence = 0;     ///< 1, 2, 3 …, set by append()
-  Bits128 migration;              ///< zero for `own`
-  std::uint64_t epoch = 0;        ///< grows by one at every change of owner
-  Bits128 image_root;             ///< digest of the volume, where one is known
-  std::uint64_t unix_time = 0;    ///< seconds, for people; no decision depends on it
-  std::string peer;               ///< the other host, at most 95 bytes, for people
-};
 
 /// The journal of one container on this host: 256-byte slots in a file of 64 KiB whose blocks exist from the start, so
 /// that a full disk cannot strike at the commit. Each slot carries its sequence number and checksums over itself and
