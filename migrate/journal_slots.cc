@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 
 #include "base/assert.h"
@@ -16,28 +17,38 @@ namespace {
 constexpr std::size_t kPeerBytesMax = 95;
 constexpr std::uint32_t kMagic = 0x314a4d56;  // "VMJ1"
 
-/// Nothing when the slot is unused, torn or does not follow its predecessor.
-std::optional<Record> decode_slot(std::span<const std::byte> slot, Bits128 previous, std::uint64_t sequence) {
-  const auto fields = slot.first(kJournalSlotBytes - kJournalChecksumBytes);
-  ByteReader reader(fields);
-  if (reader.u32() != kMagic || checksum_in(slot) != slot_checksum(previous, fields)) return std::nullopt;
+bool is_known(RecordType type) { return type >= RecordType::own && type <= RecordType::refused; }
+
+/// Not so when the slot is unused or torn.
+bool follows(Bits128 previous, std::span<const std::byte> slot) {
+  return checksum_in(slot) == slot_checksum(previous, slot.first(kJournalSlotBytes - kJournalChecksumBytes));
+}
+
+/// Nothing if we would have written anything of it differently.
+std::optional<Record> decode_slot(std::span<const std::byte> slot, Bits128 previous) {
+  ByteReader reader(slot);
+  reader.u32();
   Record record;
-  const std::uint16_t type = reader.u16();
+  record.type = static_cast<RecordType>(reader.u16());
   reader.u16();
   record.sequence = reader.u64();
-  if (type < 1 || type > static_cast<std::uint16_t>(RecordType::refused) || record.sequence != sequence)
-    return std::nullopt;
-  record.type = static_cast<RecordType>(type);
   record.migration = reader.bits128();
   record.epoch = reader.u64();
   record.image_root = reader.bits128();
   record.unix_time = reader.u64();
-  record.peer = reader.short_string();
+  const auto peer = reader.take(std::min<std::size_t>(reader.u16(), kPeerBytesMax));
+  record.peer.assign(reinterpret_cast<const char*>(peer.data()), peer.size());
+  if (!is_known(record.type) || !std::ranges::equal(encode_slot(record, previous), slot)) return std::nullopt;
   return record;
 }
 
 bool is_unused(std::span<const std::byte> slot) {
-  return std::ranges::all_of(slot, [](std::byte b) { return b == std::byte{0}; });
+  static constexpr std::array<std::byte, kJournalSlotBytes> kUnused{};
+  return std::memcmp(slot.data(), kUnused.data(), kUnused.size()) == 0;
+}
+
+[[noreturn]] void refuse(std::string_view journal, const std::string& why) {
+  throw Error(Errc::internal, "the journal " + std::string(journal) + " " + why + "; nothing is started from it");
 }
 
 }  // namespace
@@ -88,17 +99,16 @@ LoadedSlots load_slots(std::span<const std::byte> content, std::string_view jour
   const auto slot = [content](std::size_t at) { return content.subspan(at * kJournalSlotBytes, kJournalSlotBytes); };
   LoadedSlots loaded;
   std::size_t good = 0;
-  for (; good < kJournalSlotsMax; ++good) {
-    const auto record = decode_slot(slot(good), loaded.last_checksum, good + 1);
-    if (!record) break;
+  for (; good < kJournalSlotsMax && follows(loaded.last_checksum, slot(good)); ++good) {
+    const auto record = decode_slot(slot(good), loaded.last_checksum);
+    if (!record || record->sequence != good + 1)
+      refuse(journal, "holds a record, number " + std::to_string(good + 1) + ", that this version does not understand");
     loaded.records.push_back(*record);
     loaded.last_checksum = checksum_in(slot(good));
   }
   // One torn slot may follow the last good one; anything beyond it means that a record in the middle was damaged.
   for (std::size_t at = good + 1; at < kJournalSlotsMax; ++at)
-    if (!is_unused(slot(at)))
-      throw Error(Errc::internal, "the journal " + std::string(journal) + " is damaged at record " +
-                                      std::to_string(good + 1) + "; nothing is started from it");
+    if (!is_unused(slot(at))) refuse(journal, "is damaged at record " + std::to_string(good + 1));
   return loaded;
 }
 

@@ -54,7 +54,8 @@ struct LoadedSlots {
 };
 
 /// Reads a whole journal, kJournalBytes long. A slot torn at the end is one that was never acknowledged and is ignored.
-/// Throws Error(Errc::internal) naming `journal` when a bad slot stands before a good one.
+/// Throws Error(Errc::internal) naming `journal` when a bad slot stands before a good one, or when a whole one says
+/// what we would not have written: a later version's record must not be taken for a torn one.
 LoadedSlots load_slots(std::span<const std::byte> content, std::string_view journal);
 
 }  // namespace vmigrate

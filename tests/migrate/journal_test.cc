@@ -136,6 +136,30 @@ TEST_CASE("records cannot be taken out, swapped or repeated", "[migrate][journal
   }
 }
 
+TEST_CASE("a record that is whole but not understood is no torn one: the journal is useless", "[migrate][journal]") {
+  const TestDirectory directory;
+  const fs::path path = make_journal(directory);
+  std::string content = bytes_of(path);
+  const Bits128 previous = checksum_in(std::as_bytes(std::span(content).subspan(kSlotBytes, kSlotBytes)));
+  Record record = record_of(RecordType::given, 3);
+  record.sequence = 3;
+  auto slot = encode_slot(record, previous);
+  SECTION("another format") { slot[3] = std::byte{'2'}; }
+  SECTION("an unknown type") { slot[4] = std::byte{8}; }
+  SECTION("no type") { slot[4] = std::byte{0}; }
+  SECTION("a flag") { slot[6] = std::byte{1}; }
+  SECTION("another number") { slot[8] = std::byte{4}; }
+  SECTION("a peer that is too long") { slot[64] = std::byte{96}; }
+  SECTION("a peer that is longer than the slot") { slot[65] = std::byte{0xff}; }
+  SECTION("a further field") { slot[200] = std::byte{1}; }
+  const auto checksum = slot_checksum(previous, std::span(slot).first(kSlotBytes - kJournalChecksumBytes));
+  slot.resize(kSlotBytes - kJournalChecksumBytes);
+  ByteWriter(slot).bits128(checksum);
+  content.replace(2 * kSlotBytes, kSlotBytes, reinterpret_cast<const char*>(slot.data()), kSlotBytes);
+  put(path, content);
+  CHECK_FALSE(records_in(directory).has_value());
+}
+
 TEST_CASE("a file of another length is refused, at every length", "[migrate][journal]") {
   const TestDirectory directory;
   const fs::path path = make_journal(directory);
