@@ -116,10 +116,16 @@ void check_spec(const NetworkSpec& spec) {
     require(is_one_line(neighbour) && is_neighbour(neighbour, names), "has a neighbour that is not allowed");
 }
 
+/// The library would wrap a larger number around, and cut a fraction off.
+std::uint32_t mtu_from(const json& number) {
+  require(number.is_number_unsigned() && number.get<std::uint64_t>() <= kMtuMax, "has no usable MTU");
+  return number.get<std::uint32_t>();
+}
+
 NetworkInterface interface_from(const json& object) {
   return {.name = object.at("name"),
           .mac = object.at("mac"),
-          .mtu = object.at("mtu"),
+          .mtu = mtu_from(object.at("mtu")),
           .addresses = object.at("addresses"),
           .host_name = object.at("host_name"),
           .bridge = object.at("bridge")};

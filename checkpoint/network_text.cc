@@ -45,6 +45,8 @@ std::optional<MacAddress> mac_from(const std::string& text) {
 
 std::optional<IpAddress> address_from(const std::string& text) {
   IpAddress address;
+  // inet_pton() stops at a NUL; `ip` is given what stands behind it as well.
+  if (text.find('\0') != std::string::npos) return std::nullopt;
   if (::inet_pton(AF_INET, text.c_str(), address.bytes.data()) == 1) return address;
   address.is_v6 = true;
   if (::inet_pton(AF_INET6, text.c_str(), address.bytes.data()) == 1) return address;
