@@ -40,11 +40,52 @@ constexpr std::array<std::string_view, 12> kLinux = {
     "namespaces", "devices",       "cgroupsPath",   "resources",  "sysctl",      "seccomp",
     "rootfsPropagation", "maskedPaths", "readonlyPaths", "mountLabel", "personality", "intelRdt"};
 
+constexpr std::array<std::string_view, 2> kRoot = {"path", "readonly"};
+constexpr std::array<std::string_view, 16> kProcess = {
+    "terminal",     "consoleSize", "user",      "args",        "commandLine",     "env",
+    "cwd",          "rlimits",     "scheduler", "ioPriority",  "noNewPrivileges", "apparmorProfile",
+    "selinuxLabel", "oomScoreAdj", "capabilities", "execCPUAffinity"};
+constexpr std::array<std::string_view, 6> kMount = {"destination", "type",        "source",
+                                                    "options",     "uidMappings", "gidMappings"};
+constexpr std::array<std::string_view, 2> kNamespace = {"type", "path"};
+constexpr std::array<std::string_view, 7> kDeviceNode = {"path", "type", "major", "minor", "fileMode", "uid", "gid"};
+constexpr std::array<std::string_view, 5> kDeviceRule = {"allow", "type", "major", "minor", "access"};
+constexpr std::array<std::string_view, 9> kResources = {"devices", "memory",         "cpu",     "pids",   "blockIO",
+                                                        "rdma",    "hugepageLimits", "network", "unified"};
+constexpr std::array<std::string_view, 7> kSeccomp = {
+    "defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls", "listenerPath", "listenerMetadata"};
+
+/// Wherever a value is judged its key has to be one of these: runc also takes "Options" for "options".
 template <std::size_t count>
 void check_keys(const json& object, const std::array<std::string_view, count>& known, const std::string& where) {
   for (const auto& [key, value] : object.items())
     if (!is_in(known, key) && !value.empty())
       refuse("config.json asks for " + where + in_quotes(key) + ", which cannot be moved");
+}
+
+/// A C program sees a string end there: "bind\0" is "bind" to crun.
+bool has_nul(const json& value) {
+  const auto is_cut = [](const std::string& text) { return text.find('\0') != std::string::npos; };
+  if (value.is_string()) return is_cut(value.get_ref<const std::string&>());
+  if (!value.is_structured()) return false;
+  const auto fields = value.items();
+  return std::any_of(fields.begin(), fields.end(),
+                     [&](const auto& field) { return is_cut(field.key()) || has_nul(field.value()); });
+}
+
+/// Empty if there is none. What is no list is not judged by its elements: some runtimes take it for none.
+const json::array_t& list_in(const json& object, const char* key) {
+  static const json::array_t kNone;
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? kNone : found->get_ref<const json::array_t&>();
+}
+
+/// -1 if there is none. The library would cut a fraction off, and wrap a large number around.
+std::int64_t number_in(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end()) return -1;
+  if (!found->is_number_integer()) refuse(std::string("the ") + key + " number of a device is no whole number");
+  return found->get<std::int64_t>();
 }
 
 void check_hooks(const json& config) {
@@ -59,6 +100,7 @@ void check_process(const json& config) {
   const json& process = config.at("process");
   if (process.value("terminal", false))
     refuse("the container has a terminal, whose other end stays on the source host");
+  check_keys(process, kProcess, "process.");
 }
 
 constexpr std::array<std::string_view, 7> kMountTypes = {"proc",   "sysfs",  "tmpfs",  "devpts",
@@ -70,7 +112,8 @@ void check_mount(const json& mount) {
   const std::string source = mount.value("source", "");
   if (destination.empty() || destination.front() != '/' || has_dot_dot(destination))
     refuse("a mount has the destination " + in_quotes(destination) + ", which is no plain absolute path");
-  const json options = mount.value("options", json::array());
+  check_keys(mount, kMount, "a mount's ");
+  const json::array_t& options = list_in(mount, "options");
   const bool is_bind =
       std::any_of(options.begin(), options.end(), [](const json& o) { return o == "bind" || o == "rbind"; });
   if (is_bind || type == "bind" || type == "none")
@@ -85,17 +128,17 @@ void check_mount(const json& mount) {
 }
 
 void check_mounts(const json& config) {
-  if (!config.contains("mounts")) return;
-  for (const auto& mount : config.at("mounts")) check_mount(mount);
+  for (const auto& mount : list_in(config, "mounts")) check_mount(mount);
 }
 
 constexpr std::array<std::string_view, 5> kOwnNamespaces = {"pid", "network", "ipc", "mount", "uts"};
 
 void check_namespaces(const json& linux_part) {
   std::set<std::string> seen;
-  for (const auto& one : linux_part.value("namespaces", json::array())) {
+  for (const auto& one : list_in(linux_part, "namespaces")) {
     const std::string type = one.at("type");
     const std::string path = one.value("path", "");
+    check_keys(one, kNamespace, "a namespace's ");
     if (!is_in(kOwnNamespaces, type) && type != "cgroup")
       refuse("the container has a " + in_quotes(type) + " namespace");
     if (!path.empty() && type != "network")
@@ -128,17 +171,20 @@ bool is_standard(std::int64_t major, std::int64_t minor) {
 void check_device_node(const json& node) {
   const std::string path = node.at("path");
   const auto is_this = [&](const Device& device) {
-    return device.path == path && device.major == node.value("major", -1) && device.minor == node.value("minor", -1);
+    return device.path == path && device.major == number_in(node, "major") && device.minor == number_in(node, "minor");
   };
   const std::string type = node.value("type", "");
+  check_keys(node, kDeviceNode, "a device's ");
   if ((type != "c" && type != "u") || std::none_of(kDevices.begin(), kDevices.end(), is_this))
     refuse("the container uses the device " + in_quotes(path) + " of the source host");
 }
 
 void check_device_rule(const json& rule) {
-  if (!rule.value("allow", false)) return;
-  const auto major = rule.value("major", std::int64_t{-1});
-  const auto minor = rule.value("minor", std::int64_t{-1});
+  const bool allows = rule.value("allow", false);
+  check_keys(rule, kDeviceRule, "a device rule's ");
+  if (!allows) return;
+  const std::int64_t major = number_in(rule, "major");
+  const std::int64_t minor = number_in(rule, "minor");
   const std::string type = rule.value("type", "a");
   // To make a node is harmless while opening it stays forbidden.
   const bool may_only_make = rule.value("access", "rwm") == "m" && type != "a";
@@ -148,9 +194,10 @@ void check_device_rule(const json& rule) {
 }
 
 void check_devices(const json& linux_part) {
-  for (const auto& node : linux_part.value("devices", json::array())) check_device_node(node);
+  for (const auto& node : list_in(linux_part, "devices")) check_device_node(node);
   const json resources = linux_part.value("resources", json::object());
-  for (const auto& rule : resources.value("devices", json::array())) check_device_rule(rule);
+  check_keys(resources, kResources, "linux.resources.");
+  for (const auto& rule : list_in(resources, "devices")) check_device_rule(rule);
 }
 
 constexpr std::array<std::string_view, 10> kSysctls = {
@@ -188,6 +235,7 @@ void check_linux(const json& linux_part) {
   if (propagation.find("shared") != std::string::npos)
     refuse("the container's rootfsPropagation is " + in_quotes(propagation));
   const json seccomp = linux_part.value("seccomp", json::object());
+  check_keys(seccomp, kSeccomp, "linux.seccomp.");
   if (is_given(seccomp, "listenerPath") || is_given(seccomp, "listenerMetadata"))
     refuse("the container's seccomp filter asks a program of the source host");
 }
@@ -205,12 +253,14 @@ void check_annotations(const json& config) {
 }  // namespace
 
 void apply_config_rules(const json& config) {
+  if (has_nul(config)) refuse("config.json has a text with a NUL in it, which runtimes read differently");
   check_keys(config, kTopLevel, "");
   check_hooks(config);
   check_annotations(config);
   check_process(config);
   check_mounts(config);
   if (!config.contains("root") || !config.at("root").contains("path")) refuse("the container has no root file system");
+  check_keys(config.at("root"), kRoot, "root.");
   if (!config.contains("linux")) refuse("the container has no namespaces of its own");
   check_linux(config.at("linux"));
 }

@@ -96,6 +96,19 @@ const BadConfig kBadConfigs[] = {
     {R"([{"op":"replace","path":"/linux/cgroupsPath","value":"system.slice:vm:ct7"}])", "systemd"},
     {R"([{"op":"add","path":"/linux/netDevices","value":{"eth0":{}}}])", "netDevices"},
     {R"([{"op":"add","path":"/vm","value":{"kernel":{}}}])", "vm"},
+    {R"([{"op":"add","path":"/mounts/1/Options","value":["rbind"]}])", "\"Options\""},
+    {R"([{"op":"add","path":"/mounts/1/options/-","value":"bind\u0000"}])", "NUL"},
+    {R"([{"op":"add","path":"/mounts/1/options\u0000","value":["bind"]}])", "NUL"},
+    {R"([{"op":"add","path":"/linux/namespaces/0/Path","value":"/proc/1/ns/pid"}])", "\"Path\""},
+    {R"([{"op":"add","path":"/linux/resources/Devices","value":[{"allow":true}]}])", "\"Devices\""},
+    {R"([{"op":"replace","path":"/linux/resources/devices/0","value":{"Allow":true}}])", "\"Allow\""},
+    {R"([{"op":"replace","path":"/linux/resources/devices/1/major","value":1.5}])", "whole number"},
+    {R"([{"op":"replace","path":"/linux/resources/devices/1/major","value":1e300}])", "whole number"},
+    {R"([{"op":"replace","path":"/linux/devices/0/major","value":4294967297}])", "/dev/null"},
+    {R"([{"op":"add","path":"/linux/devices/0/Major","value":8}])", "\"Major\""},
+    {R"([{"op":"add","path":"/linux/seccomp","value":{"ListenerPath":"/run/x.sock"}}])", "\"ListenerPath\""},
+    {R"([{"op":"add","path":"/process/Terminal","value":true}])", "\"Terminal\""},
+    {R"([{"op":"add","path":"/root/Path","value":"/"}])", "\"Path\""},
     {R"([{"op":"remove","path":"/linux"}])", "namespaces of its own"},
     {R"([{"op":"remove","path":"/root"}])", "root file system"},
 };
@@ -128,9 +141,14 @@ TEST_CASE("a config that reaches beyond its container is refused, and the senten
 TEST_CASE("what is no config at all is the peer's mistake", "[checkpoint][config]") {
   const std::string deep = std::string(1000, '[') + std::string(1000, ']');
   const auto wrong_type = good_config().patch(json::parse(R"([{"op":"replace","path":"/mounts","value":[3]}])")).dump();
+  auto no_list = good_config();
+  no_list["linux"]["namespaces"] = json::object();
+  for (const auto& one : good_config()["linux"]["namespaces"])
+    no_list["linux"]["namespaces"][one["type"].get<std::string>()] = one;
   auto large = good_config();
   large["hostname"] = std::string(300'000, 'x');
-  for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), deep, wrong_type, large.dump()}) {
+  const std::vector<std::string> texts = {"", "{", "[]", deep, wrong_type, no_list.dump(), large.dump()};
+  for (const std::string& text : texts) {
     try {
       check_config(text);
       FAIL("accepted");
