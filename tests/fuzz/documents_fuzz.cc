@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The JSON documents: nothing changes its value by being read, and words for `ip` stay single words.
+#include "migrate/documents.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/fuzz/fuzz_targets.h"
+
+namespace vmigrate::fuzz {
+namespace {
+
+using nlohmann::json;
+
+/// Every field of `ours` is in `theirs` with the same value; fields that we do not know are ignored.
+bool is_contained(const json& ours, const json& theirs) {
+  if (ours.type() != theirs.type() && !(ours.is_number() && theirs.is_number())) return false;
+  if (ours.is_object())
+    return std::ranges::all_of(ours.items(), [&](const auto& field) {
+      return theirs.contains(field.key()) && is_contained(field.value(), theirs.at(field.key()));
+    });
+  if (ours.is_array())
+    return ours.size() == theirs.size() && std::ranges::equal(ours, theirs, is_contained);
+  return ours == theirs;
+}
+
+/// The network of an offer is a document within the document.
+json with_network_opened(json document) {
+  if (document.contains("network")) document["network"] = json::parse(document["network"].get<std::string>());
+  return document;
+}
+
+bool is_one_line(const std::string& text) {
+  return std::ranges::all_of(text, [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+bool is_word(const std::string& text) { return is_one_line(text) && text.find(' ') == std::string::npos; }
+
+void check_words(const NetworkSpec& network) {
+  MIGRATE_ASSERT(is_word(network.namespace_name));
+  for (const auto& one : network.interfaces) {
+    for (const auto* text : {&one.name, &one.mac, &one.host_name, &one.bridge}) MIGRATE_ASSERT(is_word(*text));
+    MIGRATE_ASSERT(std::ranges::all_of(one.addresses, is_word));
+  }
+  MIGRATE_ASSERT(std::ranges::all_of(network.routes, is_one_line));
+  MIGRATE_ASSERT(std::ranges::all_of(network.neighbours, is_one_line));
+}
+
+void check_more(const Offer& offer) { check_words(offer.network); }
+void check_more(const NetworkSpec& network) { check_words(network); }
+template <typename Document>
+void check_more(const Document&) {}
+
+template <typename Read>
+void check(const std::string& text, const Read& read) {
+  const auto document = accepted({Errc::protocol_violation}, [&] { return read(text); });
+  if (!document) return;
+  const std::string again = to_json(*document);
+  MIGRATE_ASSERT(is_contained(with_network_opened(json::parse(again)), with_network_opened(json::parse(text))));
+  MIGRATE_ASSERT(to_json(read(again)) == again);
+  check_more(*document);
+}
+
+}  // namespace
+
+void documents(Bytes input) {
+  if (input.empty()) return;
+  const std::string text(reinterpret_cast<const char*>(input.data()) + 1, input.size() - 1);
+  switch (static_cast<char>(input[0])) {
+    case 'o': return check(text, offer_from_json);
+    case 'a': return check(text, answer_from_json);
+    case 'r': return check(text, request_from_json);
+    case 'n': return check(text, network_spec_from_json);
+    default: return;
+  }
+}
+
+}  // namespace vmigrate::fuzz
