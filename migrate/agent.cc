@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "migrate/failpoint_channel.h"
 #include "migrate/journal_answer.h"
 #include "migrate/operator_link.h"
 
@@ -46,7 +47,7 @@ Task<> Agent::serve(Listener& listener) {
   for (;;) {
     std::unique_ptr<Channel> channel;
     try {
-      channel = co_await listener.accept();
+      channel = with_failpoints(co_await listener.accept());
     } catch (const Error& error) {
       if (error.code() == make_error_code(Errc::connection_lost)) co_return;
       log(LogLevel::warn, std::string("event=accept_failed reason=") + error.what());

@@ -11,6 +11,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 
 namespace vmigrate {
 namespace {
@@ -56,6 +57,20 @@ bool is_current(const UniqueFd& file, const std::filesystem::path& path) {
          opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
 
+/// What was read may be in the page cache only: after a failed fdatasync the kernel takes the page for clean, and the
+/// next one succeeds without writing. So the newest record is written again before anybody acts on it.
+void confirm_newest(int fd, std::span<const std::byte> content, std::size_t records,
+                    const std::filesystem::path& path) {
+  if (records == 0) return;
+  const std::size_t offset = (records - 1) * kJournalSlotBytes;
+  const auto slot = content.subspan(offset, kJournalSlotBytes);
+  const ssize_t written = ::pwrite(fd, slot.data(), slot.size(), static_cast<off_t>(offset));
+  check_syscall(written, "write", path.native());
+  if (written != static_cast<ssize_t>(slot.size())) throw Error(EIO, "write", path.native());
+  check_syscall(::fdatasync(fd), "fdatasync", path.native());
+}
+
+/// The caller holds the lock.
 LoadedSlots load_file(int fd, const std::filesystem::path& path) {
   std::vector<std::byte> bytes(kJournalBytes);
   const ssize_t got = ::pread(fd, bytes.data(), bytes.size(), 0);
@@ -63,7 +78,9 @@ LoadedSlots load_file(int fd, const std::filesystem::path& path) {
   if (got != static_cast<ssize_t>(kJournalBytes))
     throw Error(Errc::internal, "the journal " + path.native() + " is " + std::to_string(got) +
                                     " bytes long instead of 65536; nothing is started from it");
-  return load_slots(bytes, path.native());
+  LoadedSlots loaded = load_slots(bytes, path.native());
+  confirm_newest(fd, bytes, loaded.records.size(), path);
+  return loaded;
 }
 
 }  // namespace
@@ -144,9 +161,12 @@ void Journal::append(Record record) {
   const std::vector<std::byte> slot = encode_slot(record, last_checksum_);
   const auto offset = static_cast<off_t>(records_.size() * kJournalSlotBytes);
   has_failed_ = true;  // until proven otherwise: after a failed write nobody knows what is on the disk
+  failpoint(kJournalSubject, point_of(record.type), "before_write");
   const int written = check_syscall(::pwrite(file_.get(), slot.data(), slot.size(), offset), "write", path_.native());
   if (written != static_cast<int>(slot.size())) throw Error(EIO, "write", path_.native());
+  failpoint(kJournalSubject, point_of(record.type), "before_fsync");
   check_syscall(::fdatasync(file_.get()), "fdatasync", path_.native());
+  failpoint(kJournalSubject, point_of(record.type), "after_fsync");
   has_failed_ = false;
   last_checksum_ = checksum_in(slot);
   records_.push_back(std::move(record));
@@ -155,10 +175,10 @@ void Journal::append(Record record) {
 std::optional<Record> find_record(const std::filesystem::path& directory, const std::string& container,
                                   Bits128 migration) {
   const std::filesystem::path path = directory / container;
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.is_open() && errno == ENOENT) return std::nullopt;
   check_syscall(fd.get(), "open", path.native());
-  if (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0)
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
     throw Error(Errc::busy, "a migration of container " + container + " is under way");
   std::optional<Record> found;
   for (const Record& record : load_file(fd.get(), path).records)

@@ -2,6 +2,7 @@
 // What must survive a crash: who may run the container. One preallocated file per container and host.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -17,6 +18,8 @@ namespace vmigrate {
 /// that a full disk cannot strike at the commit. Each slot carries its sequence number and checksums over itself and
 /// its predecessor. While open it holds an exclusive lock: two sessions for one container, in whatever processes,
 /// exclude each other.
+///
+/// Opening writes the newest record again, so that nobody acts on what only the page cache has.
 ///
 /// Before the slots run out, opening starts a new file with the newest record; that is possible only when it is
 /// settled.
@@ -40,6 +43,8 @@ class Journal {
   /// count.
   std::uint64_t owner_epoch() const;
 
+  /// False after a failed append.
+  bool is_sound() const { return !has_failed_; }
   /// Returns once the record would survive a power cut. Throws Error when that is not known: then the record may or may
   /// not be on the disk, and this object refuses further appends.
   void append(Record record);

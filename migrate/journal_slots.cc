@@ -60,6 +60,13 @@ std::string_view name_of(RecordType type) noexcept {
   return index < names.size() ? names[index] : "UNKNOWN";
 }
 
+std::string_view point_of(RecordType type) noexcept {
+  constexpr std::array<std::string_view, 8> names = {"none",      "own",      "given", "released",
+                                                     "reclaimed", "prepared", "owned", "refused"};
+  const auto index = static_cast<std::size_t>(type);
+  return index < names.size() ? names[index] : "unknown";
+}
+
 std::vector<std::byte> encode_slot(const Record& record, Bits128 previous) {
   std::vector<std::byte> slot;
   ByteWriter writer(slot);

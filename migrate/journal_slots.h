@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -28,7 +29,13 @@ enum class RecordType : std::uint16_t {
   owned = 6,     ///< destination: GO was accepted; written before the container runs
   refused = 7,   ///< destination: I will never accept GO for this attempt; written before anybody is told
 };
+inline constexpr std::array kRecordTypes = {RecordType::own,       RecordType::given,    RecordType::released,
+                                            RecordType::reclaimed, RecordType::prepared, RecordType::owned,
+                                            RecordType::refused};
 std::string_view name_of(RecordType type) noexcept;
+/// How failpoints call it: "journal.given.before_write".
+inline constexpr std::string_view kJournalSubject = "journal";
+std::string_view point_of(RecordType type) noexcept;
 
 struct Record {
   RecordType type = RecordType::own;

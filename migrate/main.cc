@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The command. Failures that got this far become one sentence and an exit code here.
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "migrate/commands.h"
 #include "migrate/exit_code.h"
+#include "migrate/failpoint_channel.h"
 
 int main(int argc, char** argv) {
   using namespace vmigrate;
   ::signal(SIGPIPE, SIG_IGN);   // a peer that is gone is an error to handle, not a reason to die
   try {
+    if (const char* failpoints = std::getenv("VMIGRATE_FAILPOINTS")) set_failpoints(failpoints, failpoint_names());
     const auto parsed = parse_options(argc, argv);
     if (const auto* help = std::get_if<HelpText>(&parsed)) {
       std::cout << help->text;

@@ -20,6 +20,11 @@ std::optional<RecordType> newest_type(const Journal& journal, MigrationId migrat
   return newest->type;
 }
 
+/// It could not be removed, and another migration has been there since.
+bool is_outdated(const Journal& journal, MigrationId migration) {
+  return journal.newest_of(migration) && journal.newest()->migration != migration;
+}
+
 }  // namespace
 
 std::vector<Waybill> Recovery::unattended() const {
@@ -32,7 +37,8 @@ Task<> Recovery::end(Waybill waybill) {
   const std::string container = waybill.offer.container;
   if (!attended_.insert(container).second) co_return;
   try {
-    if (waybill.side == Side::source) co_await end_departure(waybill);
+    if (is_outdated(Journal(parts_.journals, container), waybill.migration)) parts_.waybills.remove(container);
+    else if (waybill.side == Side::source) co_await end_departure(waybill);
     else co_await end_arrival(waybill);
   } catch (const Error& error) {
     const bool is_busy = error.code_or(Errc::internal) == Errc::busy;   // its session lives

@@ -18,6 +18,7 @@ class Recovery {
  public:
   struct Parts {
     WaybillDir waybills;
+    std::filesystem::path journals;
     /// Throws Error(Errc::busy) when somebody is at it.
     std::function<Task<std::unique_ptr<Departure>>(const Waybill&)> adopt_departure;
     ArrivalHost& arrivals;

@@ -7,6 +7,7 @@
 #include "migrate/destination_session.h"
 #include "migrate/dry_run.h"
 #include "migrate/event_channel.h"
+#include "migrate/failpoint_channel.h"
 #include "migrate/local_arrival.h"
 #include "migrate/source_session.h"
 
@@ -131,6 +132,7 @@ Task<json> pull_steps(const SessionHost& host, const Request& request, Progress&
 Recovery::Parts recovery_parts(const SessionHost& host, ArrivalHost& arrivals, Progress& progress,
                                Cancellation& cancellation) {
   return {host.local.state.waybills(),
+          host.local.state.journals(),
           [&host](const Waybill& waybill) { return adopt_departure(host.local, waybill); },
           arrivals,
           [&host](std::string agent) { return reconnect(host, std::move(agent)); },
@@ -157,7 +159,7 @@ Task<Hello> exchange_hello(const SessionHost& host, Channel& channel) {
 
 Task<Conversation> dial(const SessionHost& host, Endpoint endpoint) {
   Conversation conversation;
-  conversation.channel = co_await connect(endpoint, host.tls);
+  conversation.channel = with_failpoints(co_await connect(endpoint, host.tls));
   conversation.peer = co_await exchange_hello(host, *conversation.channel);
   if (conversation.peer.host_id == host.local.state.host_id())
     throw Error(Errc::same_host,

@@ -23,7 +23,6 @@ Task<> SourceSettlement::give(Channel& channel) {
   Switchboard::Line line(executor, parts_.switchboard, parts_.id);
   line.on_call([&channel] { channel.close(); });   // it calls because it does not hear us any more
   parts_.stage.enter(SourceEvent::ready);
-  parts_.departure.fence();
   if (record_given()) co_await hear_answer_to_go(channel);
   line.on_call({});
   if (is_waiting()) channel.close();
@@ -34,6 +33,7 @@ Task<> SourceSettlement::give(Channel& channel) {
 /// refuse for good, and its record takes the place of ours.
 bool SourceSettlement::record_given() {
   try {
+    parts_.departure.fence();
     record(RecordType::given, parts_.departure.offer().epoch);
     return true;
   } catch (const std::exception& failure) {
@@ -119,11 +119,12 @@ Task<Message> SourceSettlement::converse(Channel& channel, bool was_called) {
   co_return co_await channel.receive();
 }
 
-/// GO only if GIVEN is known to be on the disk, and nothing after it.
+/// GO only while it is given, and that is known to be on the disk.
 Message SourceSettlement::our_word() const {
-  const auto newest = parts_.departure.journal().newest_of(parts_.id);
-  const bool is_given_for_sure = newest && newest->type == RecordType::given;
-  if (is_given_for_sure && parts_.stage.state() != SourceState::retracting) return Go{parts_.id};
+  const Journal& journal = parts_.departure.journal();
+  const auto newest = journal.newest_of(parts_.id);
+  const bool is_given_for_sure = journal.is_sound() && newest && newest->type == RecordType::given;
+  if (is_given_for_sure && parts_.stage.state() == SourceState::in_doubt) return Go{parts_.id};
   return Abort{parts_.id, static_cast<std::uint32_t>(Errc::cancelled), "the source does not give it away"};
 }
 
