@@ -25,6 +25,7 @@ class ReportingChannel final : public Channel, public Progress {
   void set_compression(Compression compression) override { wire_.set_compression(compression); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }
+  const std::vector<std::string>& certified_names() const override { return wire_.certified_names(); }
   std::uint64_t bytes_sent() const override { return wire_.bytes_sent(); }
   /// Sends what is still waiting.
   Task<> flush();
@@ -45,6 +46,7 @@ class ForwardingChannel final : public Channel {
   void set_compression(Compression compression) override { wire_.set_compression(compression); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }
+  const std::vector<std::string>& certified_names() const override { return wire_.certified_names(); }
   std::uint64_t bytes_sent() const override { return wire_.bytes_sent(); }
   /// The report, if one has arrived.
   const nlohmann::json& report() const { return report_; }

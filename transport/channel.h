@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/async.h"
 #include "base/clock.h"
@@ -38,6 +39,8 @@ class Channel {
   virtual void close() noexcept = 0;
   /// The peer as its certificate and address name it, for messages to people: "beta (10.77.0.2:7700)".
   virtual const std::string& peer_name() const = 0;
+  /// The names that our CA vouches for: all DNS names and addresses of the peer's certificate, {"beta", "10.77.0.2"}.
+  virtual const std::vector<std::string>& certified_names() const = 0;
   /// Bytes handed to the wire so far, frame headers included, TLS overhead not.
   virtual std::uint64_t bytes_sent() const = 0;
 };

@@ -25,6 +25,25 @@ std::string address_text(const ASN1_OCTET_STRING* address) {
   return text.data();
 }
 
+struct AlternativeName {
+  const char* kind;
+  std::string text;
+};
+
+std::vector<AlternativeName> alternative_names(const X509* certificate) {
+  const NamesPtr names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  std::vector<AlternativeName> found;
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type == GEN_DNS)
+      found.push_back({"DNS", printable(ASN1_STRING_get0_data(name->d.dNSName), ASN1_STRING_length(name->d.dNSName))});
+    else if (name->type == GEN_IPADD)
+      found.push_back({"IP", address_text(name->d.iPAddress)});
+  }
+  return found;
+}
+
 }  // namespace
 
 std::string take_openssl_error() {
@@ -43,18 +62,16 @@ std::string common_name_of(const X509* certificate) {
   return printable(ASN1_STRING_get0_data(value), ASN1_STRING_length(value));
 }
 
+std::vector<std::string> certified_names_of(const X509* certificate) {
+  std::vector<std::string> names;
+  for (const AlternativeName& name : alternative_names(certificate)) names.push_back(name.text);
+  return names;
+}
+
 std::string alternative_names_of(const X509* certificate) {
-  const NamesPtr names(
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
   std::string text;
-  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
-    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
-    if (name->type != GEN_DNS && name->type != GEN_IPADD) continue;
-    if (!text.empty()) text += ", ";
-    text += name->type == GEN_DNS ? "DNS:" + printable(ASN1_STRING_get0_data(name->d.dNSName),
-                                                        ASN1_STRING_length(name->d.dNSName))
-                                  : "IP:" + address_text(name->d.iPAddress);
-  }
+  for (const AlternativeName& name : alternative_names(certificate))
+    text.append(text.empty() ? "" : ", ").append(name.kind).append(":").append(name.text);
   return text;
 }
 

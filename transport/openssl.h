@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
@@ -33,6 +34,8 @@ std::string take_openssl_error();
 
 /// The certificate's common name with control characters replaced; empty when it has none.
 std::string common_name_of(const X509* certificate);
+/// The DNS names and IP addresses it was issued for: {"beta", "10.77.0.2"}.
+std::vector<std::string> certified_names_of(const X509* certificate);
 /// "DNS:beta, IP:10.77.0.2"
 std::string alternative_names_of(const X509* certificate);
 /// "2026-03-01 12:00:00 UTC"

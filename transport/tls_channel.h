@@ -46,6 +46,7 @@ class TlsChannel final : public Channel {
   void set_compression(Compression compression) override { compression_ = compression; }
   void close() noexcept override { stream_->close(); }
   const std::string& peer_name() const override { return stream_->peer_name(); }
+  const std::vector<std::string>& certified_names() const override { return stream_->certified_names(); }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
  private:

@@ -119,7 +119,9 @@ Task<> TlsStream::shake_hands(TimePoint deadline) {
   co_await flush();
   handshake_deadline_.reset();
   is_established_ = true;
-  const std::string name = common_name_of(SSL_get0_peer_certificate(ssl_.get()));
+  const X509* certificate = SSL_get0_peer_certificate(ssl_.get());
+  certified_names_ = certified_names_of(certificate);
+  const std::string name = common_name_of(certificate);
   asio::ip::address ignored;
   if (!name.empty()) peer_ = name + " (" + address_of(state_->socket, ignored) + ")";
 }

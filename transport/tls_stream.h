@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -47,6 +48,8 @@ class TlsStream {
   void close() noexcept;
   bool is_open() const { return state_->socket.is_open(); }
   const std::string& peer_name() const { return peer_; }
+  /// All names of the peer's certificate; empty before the handshake has ended.
+  const std::vector<std::string>& certified_names() const { return certified_names_; }
   /// The address without the port.
   asio::ip::address peer_address() const { return address_; }
 
@@ -80,6 +83,7 @@ class TlsStream {
 
   std::shared_ptr<State> state_;  // shared with a timer's handler, which may run once more after us
   std::string peer_;
+  std::vector<std::string> certified_names_;
   asio::ip::address address_;
   TlsRole role_;
   SocketBio bio_;

@@ -78,6 +78,7 @@ class MemoryChannel final : public Channel {
         in_(link_->directions_[1 - side]),
         clock_(clock),
         peer_name_(std::move(peer_name)),
+        certified_names_{peer_name_.substr(0, peer_name_.find(' '))},
         idle_timeout_(link_->options_.idle_timeout) {}
   ~MemoryChannel() override { close(); }
 
@@ -114,6 +115,7 @@ class MemoryChannel final : public Channel {
     }
   }
   const std::string& peer_name() const override { return peer_name_; }
+  const std::vector<std::string>& certified_names() const override { return certified_names_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
  private:
@@ -141,6 +143,7 @@ class MemoryChannel final : public Channel {
   MemoryLink::Direction& in_;
   Clock& clock_;
   std::string peer_name_;
+  std::vector<std::string> certified_names_;   // the part of peer_name before the first blank
   Duration idle_timeout_;
   std::uint64_t bytes_sent_ = 0;
   MemoryLink::Frame received_;

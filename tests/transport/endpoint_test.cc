@@ -30,6 +30,8 @@ Task<> dial_by_name(const TlsContext& alpha, const TlsContext& localhost) {
   const auto [dialled, accepted] = co_await (connect(by_name, alpha) && listener->accept());
   CHECK(dialled->peer_name() == "localhost (" + to_string(Endpoint{"127.0.0.1", by_name.port}) + ")");
   CHECK(accepted->peer_name().starts_with("alpha (127.0.0.1:"));
+  CHECK(dialled->certified_names() == std::vector<std::string>{"localhost", "127.0.0.1", "127.0.0.2"});
+  CHECK(accepted->certified_names() == std::vector<std::string>{"alpha", "127.0.0.1", "127.0.0.2"});
 }
 
 Task<> listen_twice(const TlsContext& tls) {
