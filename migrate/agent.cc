@@ -8,12 +8,39 @@
 #include "migrate/failpoint_channel.h"
 #include "migrate/journal_answer.h"
 #include "migrate/operator_link.h"
+#include "migrate/report.h"
 
 namespace vmigrate {
 namespace {
 
 // Commands that ran here without an agent die, too.
 constexpr auto kLookForWaybillsEvery = std::chrono::seconds(5);
+
+bool opens_a_conversation(const Message& message) {
+  return std::holds_alternative<Open>(message) || std::holds_alternative<Pull>(message) ||
+         std::holds_alternative<Start>(message) || std::holds_alternative<Ask>(message);
+}
+
+/// What the rules are asked about; the rest of the document is for whoever is let in.
+Deed deed_in(Action action, const std::string& document, const std::string& peer) {
+  const nlohmann::json object = object_from_text(document, peer);
+  const auto container = object.find("container");
+  const auto is_dry_run = object.find("dry_run");
+  if (container == object.end() || !container->is_string() || is_dry_run == object.end() || !is_dry_run->is_boolean())
+    throw Error(Errc::protocol_violation, peer + " does not say which container it is about, or if it is a dry run");
+  Deed deed{action, *container, *is_dry_run};
+  check_container_id(deed.container);
+  return deed;
+}
+
+Deed deed_of(const Message& first, const std::string& peer) {
+  if (const auto* open = std::get_if<Open>(&first)) return deed_in(Action::receive, open->offer, peer);
+  if (const auto* pull = std::get_if<Pull>(&first)) return deed_in(Action::send, pull->request, peer);
+  if (const auto* start = std::get_if<Start>(&first)) return deed_in(Action::start, start->request, peer);
+  Deed deed{.action = Action::ask, .container = std::get<Ask>(first).container};
+  check_container_id(deed.container);
+  return deed;
+}
 
 }  // namespace
 
@@ -30,8 +57,13 @@ class Agent::Live {
   Cancellation& cancellation_;
 };
 
-Agent::Agent(SessionHost host)
-    : host_(std::move(host)), arrivals_(host_.local), recovery_(recovery_parts(host_, arrivals_, nobody_, end_)) {}
+Agent::Agent(SessionHost host, const RulesFile& rules)
+    : host_(std::move(host)),
+      rules_(rules),
+      arrivals_(host_.local),
+      recovery_(recovery_parts(host_, arrivals_, nobody_, end_)) {
+  host_.rules = &rules_;
+}
 
 Task<> Agent::recover() {
   const auto executor = co_await asio::this_coro::executor;
@@ -78,6 +110,11 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
   log(LogLevel::info,
       "event=hello peer=" + channel->peer_name() + " host=" + peer.host_name + " software=" + peer.software);
   Message first = co_await channel->receive();
+  if (const auto refusal = judge(first, *channel)) {
+    const Message refuse = Refuse{static_cast<std::uint32_t>(refusal->code), refusal->sentence};
+    co_await channel->send(refuse);
+    co_return;
+  }
   Cancellation cancellation;
   if (auto* open = std::get_if<Open>(&first)) {
     const Live live(*this, cancellation);
@@ -90,8 +127,20 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
   } else if (const auto* ask = std::get_if<Ask>(&first)) {
     const Ask asked = *ask;
     co_await answer_ask(std::move(channel), asked);
-  } else {
-    throw_unexpected(*channel, first, "Open, Pull, Start or Ask");
+  }
+}
+
+std::optional<Failure> Agent::judge(const Message& first, const Channel& channel) const {
+  if (!opens_a_conversation(first)) throw_unexpected(channel, first, "Open, Pull, Start or Ask");
+  try {
+    const Deed deed = deed_of(first, channel.peer_name());
+    rules_.require(channel.certified_names(), deed);
+    log(LogLevel::info, "event=allowed peer=" + channel.peer_name() + " deed=\"" +
+                            line_for(channel.certified_names().front(), deed) + "\"");
+    return std::nullopt;
+  } catch (const Error& error) {
+    log(LogLevel::warn, "event=refused peer=" + channel.peer_name() + " reason=" + error.what());
+    return failure_of(std::current_exception(), Errc::internal);
   }
 }
 

@@ -2,19 +2,23 @@
 // `vmigrate serve`: one host's agent.
 #pragma once
 
+#include <optional>
 #include <set>
 
 #include "migrate/local_arrival.h"
 #include "migrate/recovery.h"
+#include "migrate/failure.h"
+#include "migrate/rules.h"
 #include "migrate/session_start.h"
 
 namespace vmigrate {
 
-/// Answers whoever shows a certificate of our CA: operators who start sessions, sources that push, destinations that
-/// pull, agents that ask. Lives on one executor.
+/// Answers those to whom its rules allow it: operators who start sessions, sources that push, destinations that pull,
+/// agents that ask. Lives on one executor.
 class Agent {
  public:
-  explicit Agent(SessionHost host);
+  /// `rules` must outlive the agent.
+  Agent(SessionHost host, const RulesFile& rules);
   Agent(const Agent&) = delete;
 
   /// Accepts until the listener is closed.
@@ -33,9 +37,12 @@ class Agent {
   static Task<> converse(Agent& self, std::unique_ptr<Channel> channel);
   Task<> answer(std::unique_ptr<Channel> channel);
   Task<> answer_ask(std::unique_ptr<Channel> channel, Ask ask);
+  /// Why `first` is refused, or nothing.
+  std::optional<Failure> judge(const Message& first, const Channel& channel) const;
   Task<> answer_start(std::unique_ptr<Channel> channel, Start start);
 
   SessionHost host_;
+  const RulesFile& rules_;
   std::set<Cancellation*> sessions_;
   Cancellation end_;   ///< of this agent
   LocalArrivalHost arrivals_;

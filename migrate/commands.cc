@@ -5,11 +5,14 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
+#include <fcntl.h>
+#include <unistd.h>
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/unique_fd.h"
 #include "checkpoint/criu_checkpointer.h"
 #include "checkpoint/oci_runtime.h"
 #include "engine/device_volume.h"
@@ -150,7 +153,10 @@ std::string advertised(const ServeCommand& command) {
 
 int run(const ServeCommand& command) {
   HostParts parts(command.host, advertised(command));
-  Agent agent(parts.host);
+  const RulesFile rules(command.rules.empty() ? command.host.tls_dir / "rules" : command.rules, host_name());
+  if (rules.read().size() == 0)
+    log(LogLevel::warn, "event=no_rules file=" + rules.path().string() + " everybody is refused");
+  Agent agent(parts.host, rules);
   Loop loop(parts.pool);
   const auto listener = listen(loop.context.get_executor(), parse_endpoint(command.listen), parts.tls);
   log(LogLevel::info, "event=listening address=" + to_string(listener->local_endpoint()));
@@ -168,9 +174,40 @@ int run(const PkiInitCommand& command) {
   return kExitDone;
 }
 
+/// The mode is ours, whatever the umask: an agent does not trust rules that others may write.
+void write_rules(const std::filesystem::path& file, const std::string& text) {
+  const UniqueFd fd(check_syscall(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), "open",
+                                  file.string()));
+  check_syscall(::write(fd.get(), text.data(), text.size()), "write", file.string());
+}
+
 int run(const PkiIssueCommand& command) {
+  const std::filesystem::path file = command.tls_dir / "rules";
+  const std::string text = first_rules(command.request.host, command.peers, command.operators);
+  const Rules rules = parse_rules(text, file.string());
   issue_certificates(command.ca_dir, command.tls_dir, command.request);
   std::cout << "certificates for " << command.request.host << " are in " << command.tls_dir.native() << '\n';
+  const bool is_there = std::filesystem::exists(file);
+  if (!is_there) write_rules(file, text);
+  std::cout << file.native() << (is_there ? " is left as it is\n"
+                                 : rules.size() == 0 ? " says who may do what at its agent; it allows nothing yet\n"
+                                                     : " says who may do what at its agent\n");
+  return kExitDone;
+}
+
+int run(const RulesCommand& command) {
+  if (!std::filesystem::exists(command.file)) throw Error(Errc::usage, "there is no file " + command.file.string());
+  const Rules rules = RulesFile(command.file, host_name()).read();
+  if (command.host.empty()) {
+    std::cout << command.file.native() << ": " << rules.size() << (rules.size() == 1 ? " rule\n" : " rules\n");
+    return kExitDone;
+  }
+  const Deed deed{action_called(command.action).action, command.container, command.is_dry_run};
+  const Rule* rule = rules.allowing({command.host}, deed);
+  if (rule == nullptr)
+    throw Error(Errc::not_authorised,
+                "no line of " + command.file.string() + " says \"" + line_for(command.host, deed) + "\"; it is refused");
+  std::cout << "allowed by " << command.file.native() << ":" << rule->line << '\n';
   return kExitDone;
 }
 

@@ -10,6 +10,7 @@ int run(const MigrateCommand& command);
 int run(const ServeCommand& command);
 int run(const PkiInitCommand& command);
 int run(const PkiIssueCommand& command);
+int run(const RulesCommand& command);
 int run(const ImageCreateCommand& command);
 int run(const ImageDigestCommand& command);
 int run(const StatesCommand& command);

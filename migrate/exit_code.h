@@ -16,7 +16,7 @@ inline constexpr int kExitInDoubt = 3;
 inline constexpr int kExitCleanupPending = 4;
 
 /// Where vzmigrate has a number for the same thing, it is that number. Sources: `vzmigrate` exit codes as listed in the
-/// project's notes on migration systems; 2 to 5 follow the hand-over's outcomes.
+/// project's notes on migration systems; 2 to 5 follow the hand-over's outcomes, 70 and 77 are those of sysexits.h.
 struct ExitCode {
   Errc errc;
   int code;
@@ -53,6 +53,7 @@ inline constexpr std::array kExitCodes = {
     ExitCode{Errc::not_converging, 43},
     ExitCode{Errc::freeze_timed_out, 44},
     ExitCode{Errc::internal, 70},
+    ExitCode{Errc::not_authorised, 77},
 };
 
 constexpr int exit_code_of(Errc errc) {
@@ -76,7 +77,7 @@ constexpr int exit_code_of(Outcome outcome, std::optional<Errc> errc) {
 }
 
 constexpr bool every_failure_has_its_own_exit_code() {
-  if (kExitCodes.size() != static_cast<std::size_t>(Errc::internal)) return false;
+  if (kExitCodes.size() != static_cast<std::size_t>(kErrcLast)) return false;
   for (std::size_t i = 0; i < kExitCodes.size(); ++i)
     for (std::size_t j = i + 1; j < kExitCodes.size(); ++j)
       if (kExitCodes[i].errc == kExitCodes[j].errc || kExitCodes[i].code == kExitCodes[j].code) return false;

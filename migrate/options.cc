@@ -19,6 +19,7 @@ struct Storage {
   ServeCommand serve;
   PkiInitCommand pki_init;
   PkiIssueCommand pki_issue;
+  RulesCommand rules;
   ImageCreateCommand image_create;
   ImageDigestCommand image_digest;
   std::int64_t downtime_max_ms = 1000;
@@ -83,9 +84,24 @@ void add_pki(CLI::App& app, Storage& storage) {
   issue->add_option("--tls-dir", storage.pki_issue.tls_dir, "where the host's files go")->required();
   issue->add_option("--san", storage.pki_issue.request.alternatives, "further names: DNS:name or IP:address")
       ->take_all();
+  issue->add_option("--peer", storage.pki_issue.peers, "for its first rules: containers may go to that host, and come")
+      ->take_all();
+  issue->add_option("--operator", storage.pki_issue.operators, "for its first rules: that host may start migrations")
+      ->take_all();
   issue->add_option("--days", storage.pki_issue.request.valid_days, "validity")
       ->check(CLI::Range(1, 36500))
       ->capture_default_str();
+}
+
+void add_rules(CLI::App& app, RulesCommand& rules) {
+  CLI::App* command = app.add_subcommand("rules", "check a rules file, or ask what it allows");
+  command->add_option("FILE", rules.file, "the file")->required();
+  CLI::Option* host = command->add_option("HOST", rules.host, "a name in a certificate");
+  CLI::Option* action = command->add_option("ACTION", rules.action, "start, send, receive, inspect or ask");
+  CLI::Option* container = command->add_option("CTID", rules.container, "the container");
+  host->needs(action, container);
+  action->needs(host);
+  command->add_flag("--dry-run", rules.is_dry_run, "only to look and measure");
 }
 
 void add_image(CLI::App& app, Storage& storage) {
@@ -108,6 +124,7 @@ void require_positionals(const Errand& errand) {
 CommandLine chosen(const CLI::App& app, Storage& storage) {
   if (app.got_subcommand("serve")) return storage.serve;
   if (app.got_subcommand("states")) return StatesCommand{};
+  if (app.got_subcommand("rules")) return storage.rules;
   if (app.got_subcommand("pki")) {
     if (app.get_subcommand("pki")->got_subcommand("init")) return storage.pki_init;
     return storage.pki_issue;
@@ -139,8 +156,10 @@ std::variant<ParsedOptions, HelpText> parse_options(int argc, const char* const*
   serve->add_option("--listen", storage.serve.listen, "ADDRESS:PORT")->required();
   serve->add_option("--advertise", storage.serve.advertise,
                     "HOST:PORT under which other agents reach this one; default: --listen, or this host's name");
+  serve->add_option("--rules", storage.serve.rules, "who may do what here; default: the file `rules` in --tls-dir");
   add_host_options(*serve, storage.serve.host);
   add_pki(app, storage);
+  add_rules(app, storage.rules);
   add_image(app, storage);
   app.add_subcommand("states", "print the states of a migration as a Mermaid diagram");
   try {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "engine/image_builder.h"
 #include "migrate/orchestrator.h"
@@ -27,6 +28,7 @@ struct MigrateCommand {
 struct ServeCommand {
   std::string listen;
   std::string advertise;   ///< where other agents reach this one; empty: as listen
+  std::filesystem::path rules;   ///< empty: the file `rules` in host.tls_dir
   HostOptions host;
 };
 struct PkiInitCommand {
@@ -36,6 +38,16 @@ struct PkiIssueCommand {
   std::filesystem::path ca_dir;
   std::filesystem::path tls_dir;
   CertificateRequest request;
+  std::vector<std::string> peers;       ///< for the first rules: containers may go there and come from there
+  std::vector<std::string> operators;   ///< for the first rules: may start migrations
+};
+/// Without a host the file is only checked.
+struct RulesCommand {
+  std::filesystem::path file;
+  std::string host;
+  std::string action;
+  std::string container;
+  bool is_dry_run = false;
 };
 struct ImageCreateCommand {
   ImageRequest request;
@@ -45,8 +57,8 @@ struct ImageDigestCommand {
 };
 struct StatesCommand {};
 
-using CommandLine = std::variant<MigrateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand, ImageCreateCommand,
-                                 ImageDigestCommand, StatesCommand>;
+using CommandLine = std::variant<MigrateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand, RulesCommand,
+                                 ImageCreateCommand, ImageDigestCommand, StatesCommand>;
 
 struct ParsedOptions {
   CommandLine command;

@@ -73,11 +73,19 @@ Task<json> send_container(const SessionHost& host, const std::string& dialled, D
   co_return to_json(report);
 }
 
+/// Whoever started it may do that; whether with this other host is another question.
+void require_right(const SessionHost& host, const Channel& other, Action action, const Request& request) {
+  if (host.rules == nullptr) return;
+  const Deed deed{action, request.container, request.is_dry_run};
+  host.rules->require(other.certified_names(), deed);
+}
+
 Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
   const Endpoint endpoint = parse_endpoint(request.peer);
   const auto departure = co_await find_departure(host.local, request, host.agent_address);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);
+  require_right(host, *conversation.channel, Action::send, request);
   co_return co_await send_container(host, request.peer, *departure, *conversation.channel, progress, cancellation);
 }
 
@@ -105,6 +113,7 @@ json report_of(const ArrivalOutcome& outcome, const Request& request, const Sess
 Task<json> pull_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
   const Endpoint endpoint = parse_endpoint(request.peer);
   const Conversation conversation = co_await dial(host, endpoint);
+  require_right(host, *conversation.channel, Action::receive, request);
   ForwardingChannel channel(*conversation.channel, progress);
   Request for_source = request;
   for_source.peer = host.agent_address;

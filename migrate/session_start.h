@@ -10,6 +10,7 @@
 #include "migrate/progress.h"
 #include "migrate/recovery.h"
 #include "migrate/switchboard.h"
+#include "migrate/rules.h"
 #include "transport/endpoint.h"
 
 namespace vmigrate {
@@ -22,6 +23,7 @@ struct SessionHost {
   std::string name;            ///< for people
   std::string agent_address;   ///< where our agent listens; empty if there is none
   Switchboard& switchboard;
+  const RulesFile* rules = nullptr;   ///< what an agent may do for others; null where a user acts for himself
 };
 
 /// What ends the unfinished migrations of this host. All that is given must outlive it.

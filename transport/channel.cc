@@ -8,7 +8,7 @@ namespace {
 
 /// The peer's code as long as we know it: a later version may have more.
 Errc known_code(std::uint32_t code) {
-  if (code == 0 || code > static_cast<std::uint32_t>(Errc::internal)) return Errc::protocol_violation;
+  if (code == 0 || code > static_cast<std::uint32_t>(kErrcLast)) return Errc::protocol_violation;
   return static_cast<Errc>(code);
 }
 

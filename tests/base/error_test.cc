@@ -20,7 +20,7 @@ TEST_CASE("a kernel failure names the operation, the object and the cause", "[ba
 }
 
 TEST_CASE("every failure of ours has a word", "[base]") {
-  for (int code = 1; code <= static_cast<int>(Errc::internal); ++code) {
+  for (int code = 1; code <= static_cast<int>(kErrcLast); ++code) {
     CHECK(name_of(static_cast<Errc>(code)) != "unknown");
     CHECK_FALSE(name_of(static_cast<Errc>(code)).empty());
   }

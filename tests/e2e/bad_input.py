@@ -318,15 +318,16 @@ def crc32c(data):
 
 class Wire:
     """One conversation as docs/protocol.md has it, up to Open: for what the command would never send."""
-    HELLO, OPEN, REFUSE, PULL, START, EVENT, REPORT = 1, 2, 4, 5, 6, 7, 8
+    HELLO, OPEN, REFUSE, PULL, START, EVENT, REPORT, ASK = 1, 2, 4, 5, 6, 7, 8, 53
 
-    def __init__(self, lab, host, address):
+    def __init__(self, lab, host, who="client"):
+        """To `host`'s agent, from the client, with the certificate of `who`."""
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
-        directory = lab.directory / "client/etc/tls"
+        directory = lab.directory / who / "etc/tls"
         tls.load_verify_locations(directory / "ca-cert.pem")
         tls.load_cert_chain(directory / "client-cert.pem", directory / "client-key.pem")
-        self.socket = tls.wrap_socket(lab.connect("client", address, 7700), server_hostname=host)
+        self.socket = tls.wrap_socket(lab.connect("client", host_address(host), 7700), server_hostname=host)
         lab.connections.append(self.socket)
         name = b"bad_input"
         text = struct.pack("<H", len(name)) + name
@@ -377,22 +378,26 @@ def request_for(name, is_pull=False):
     return {"container": name, "peer": peer, "pull": is_pull, "dry_run": False, "options": OPTIONS}
 
 
+def offer_of(lab, name):
+    """(id, document): what alpha offers to beta, which pulls."""
+    pull = Wire(lab, "alpha", who="beta")
+    pull.send_document(Wire.PULL, request_for(name, is_pull=True))
+    kind, payload = pull.receive()
+    assert kind == Wire.OPEN, payload
+    pull.socket.close()
+    return payload[:16], json.loads(payload[20:])
+
+
 @test
 def odd_names_on_the_wire(lab):
     """names that no container has are refused by the agents too, with NUL among them"""
     one = Bystander(lab)
     before = fingerprint(lab)
-    # As a destination would: the source's offer, to be sent to beta under other names.
-    pull = Wire(lab, "alpha", "10.77.0.1")
-    pull.send_document(Wire.PULL, request_for(one.name, is_pull=True))
-    kind, payload = pull.receive()
-    assert kind == Wire.OPEN, payload
-    migration, offer = payload[:16], json.loads(payload[20:])
+    migration, offer = offer_of(lab, one.name)   # to be sent to beta under other names
     assert offer["container"] == one.name
-    pull.socket.close()
     for name in [*ODD_NAMES, "a\0b", "\0", "-x", "/etc/passwd"]:
-        conversations = {"Start": Wire(lab, "alpha", "10.77.0.1"), "Start of a pull": Wire(lab, "beta", "10.77.0.2"),
-                         "Pull": Wire(lab, "alpha", "10.77.0.1"), "Open": Wire(lab, "beta", "10.77.0.2")}
+        conversations = {"Start": Wire(lab, "alpha"), "Start of a pull": Wire(lab, "beta"),
+                         "Pull": Wire(lab, "alpha", who="beta"), "Open": Wire(lab, "beta", who="alpha")}
         conversations["Start"].send_document(Wire.START, request_for(name))
         conversations["Start of a pull"].send_document(Wire.START, request_for(name, is_pull=True))
         conversations["Pull"].send_document(Wire.PULL, request_for(name))
@@ -725,6 +730,109 @@ def certificates_of_who_dials(lab):
         refuses(lab, ["--tls-dir", both, *words, one.name], "tls_failed", r"\balpha\b.* refused our certificate",
                 before=before)
     one.goes_on()
+
+
+# --- rights -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def rules(lab, host, text):
+    """`host`'s agent has these rules, or none at all."""
+    file = lab.directory / host / "etc/tls/rules"
+    before = file.read_text()
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def certify_stranger(lab):
+    """A host of the same CA that no rule knows."""
+    directory = lab.directory / "mallory/etc/tls"
+    if not directory.exists():
+        run(lab.binary, "pki", "issue", "mallory", "--ca-dir", lab.directory / "pki", "--tls-dir", directory)
+    return directory
+
+
+@test
+def strangers_certificate(lab):
+    """a peer with a good certificate and no right is refused, whatever it asks for, with the line that is missing"""
+    one = Bystander(lab)
+    stranger = certify_stranger(lab)
+    migration, offer = offer_of(lab, one.name)
+    before = fingerprint(lab)
+    for is_dry_run in (False, True):
+        conversations = [
+            (Wire.START, "alpha", {**request_for(one.name), "dry_run": is_dry_run}, "start", "by"),
+            (Wire.START, "beta", {**request_for(one.name, is_pull=True), "dry_run": is_dry_run}, "start", "by"),
+            (Wire.PULL, "alpha", {**request_for(one.name, is_pull=True), "dry_run": is_dry_run}, "send", "to"),
+            (Wire.OPEN, "beta", {**offer, "dry_run": is_dry_run}, "receive", "from")]
+        for kind, host, document, action, preposition in conversations:
+            wire = Wire(lab, host, who="mallory")
+            wire.send_document(kind, document, before=migration if kind == Wire.OPEN else b"")
+            number, sentence = wire.refusal()
+            assert number == WIRE_NUMBERS["not_authorised"], sentence
+            line = f"allow inspect {one.name} by" if is_dry_run else f"allow {action} {one.name} {preposition}"
+            assert f'"{line} mallory" to /etc/vmigrate/tls/rules on {host}' in sentence, sentence
+    for host in HOSTS:
+        wire = Wire(lab, host, who="mallory")
+        wire.send(Wire.ASK, migration)
+        number, sentence = wire.refusal()
+        assert number == WIRE_NUMBERS["not_authorised"] and "ask" in sentence, sentence
+    for words in (["alpha", "beta"], ["--pull", "alpha", "beta"], ["--dry-run", "alpha", "beta"], ["alpha", "localhost"]):
+        refuses(lab, ["--tls-dir", stranger, *words, one.name], "not_authorised",
+                fr"{one.name} \w+ mallory", "/etc/vmigrate/tls/rules on ", before=before)
+    one.goes_on()
+    one.moves()
+
+
+def refuses_localhost(lab, name, before):
+    """beta does not let alpha's own command send it the container."""
+    answer = lab.vmigrate("alpha", "localhost", "beta", name)
+    assert answer.code == EXIT_CODES["not_authorised"] and f'"allow receive {name} from alpha"' in answer.err, answer
+    check_unchanged(lab, before)
+
+
+@test
+def missing_rights(lab):
+    """one right is not another: each agent allows what its own rules say, for that container, to that host"""
+    one = Bystander(lab)
+    start, send, receive = "allow start * by client\n", "allow send * to beta\n", "allow receive * from alpha\n"
+    others = send.replace("*", "other-*"), receive.replace("alpha", "gamma")
+    before = fingerprint(lab)
+    for mode, agent in (([], "alpha"), (["--pull"], "beta")):
+        words = [*mode, "alpha", "beta", one.name]
+        for at_alpha, at_beta, line, host in [
+                (None, start + receive if mode else receive, "start" if not mode else "send", "alpha"),
+                (start + others[0], start + receive, "send", "alpha"),
+                (start + send, start + others[1], "receive", "beta"),
+                (start + send, None, "start" if mode else "receive", "beta")]:
+            with rules(lab, "alpha", at_alpha), rules(lab, "beta", at_beta):
+                refuses(lab, words, "not_authorised", fr'"allow {line} {one.name} ', f"rules on {host}", before=before)
+        with rules(lab, agent, send + receive + "# allow start * by client\n"):
+            refuses(lab, words, "not_authorised", fr'"allow start {one.name} by client"', f"on {agent}", before=before)
+    with rules(lab, "beta", ""):
+        refuses_localhost(lab, one.name, before)
+    with rules(lab, "alpha", send + "allow everything\n"):
+        refuses(lab, ["alpha", "beta", one.name], "not_authorised", "/etc/vmigrate/tls/rules:2: ", before=before)
+    one.goes_on()
+
+
+@test
+def right_to_look(lab):
+    """who may inspect may do dry runs and nothing else"""
+    one = Bystander(lab)
+    before = fingerprint(lab)
+    at_alpha = f"allow inspect {one.name} by client\nallow inspect {one.name} by beta\n"
+    with rules(lab, "alpha", at_alpha), rules(lab, "beta", f"allow inspect {one.name} by alpha\n"):
+        looked = lab.vmigrate("client", "--dry-run", "--sample", "1", "alpha", "beta", one.name)
+        assert looked.code == 0 and looked.report["result"] == "predicted", looked
+        refuses(lab, ["alpha", "beta", one.name], "not_authorised", f"allow start {one.name} by client", before=before)
+        refuses_localhost(lab, one.name, before)
+    one.moves()
 
 
 # --- peers that are no agents -----------------------------------------------------------------------------------------

@@ -164,7 +164,22 @@ TEST_CASE("the other commands have their own words", "[migrate][options]") {
   CHECK(issue.request.host == "alpha");
   CHECK(issue.request.alternatives == std::vector<std::string>{"IP:10.0.0.1"});
   CHECK(issue.request.valid_days == 30);
+  CHECK(issue.peers.empty());
   CHECK(refusal({"pki"}) == Errc::usage);
+  const auto first_rules = std::get<PkiIssueCommand>(parse({"pki", "issue", "alpha", "--ca-dir", "/ca", "--tls-dir",
+                                                            "/tls", "--peer", "beta", "--peer", "gamma", "--operator",
+                                                            "ops"}).command);
+  CHECK(first_rules.peers == std::vector<std::string>{"beta", "gamma"});
+  CHECK(first_rules.operators == std::vector<std::string>{"ops"});
+  CHECK(std::get<ServeCommand>(parse({"serve", "--listen", "x", "--rules", "/r"}).command).rules == "/r");
+  const auto rules = std::get<RulesCommand>(parse({"rules", "/r", "beta", "send", "ct7"}).command);
+  CHECK(rules.file == "/r");
+  CHECK(rules.host == "beta");
+  CHECK(rules.action == "send");
+  CHECK(rules.container == "ct7");
+  CHECK(std::get<RulesCommand>(parse({"rules", "/r"}).command).host.empty());
+  CHECK(refusal({"rules"}) == Errc::usage);
+  CHECK(refusal({"rules", "/r", "beta", "send"}) == Errc::usage);
   const auto create =
       std::get<ImageCreateCommand>(parse({"image", "create", "--from", "/r", "--size", "2G", "x.img"}).command);
   CHECK(create.request.bytes == 2ULL << 30);

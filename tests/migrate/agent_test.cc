@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Whom an agent obeys: every conversation is judged before anything is done for it.
+#include "migrate/agent.h"
+
+#include <fstream>
+
+#include <boost/asio/detached.hpp>
+#include <boost/asio/experimental/channel.hpp>
+#include <nlohmann/json.hpp>
+
+#include "migrate/exit_code.h"
+#include "tests/catch.h"
+#include "tests/support/memory_channel.h"
+#include "tests/support/run_task.h"
+#include "tests/support/tls_pair.h"
+
+using namespace vmigrate;
+
+namespace {
+
+/// Knows no container, and counts who asked.
+class EmptyRuntime final : public ContainerRuntime {
+ public:
+  Task<ContainerInfo> inspect(std::string id) override {
+    ++questions;
+    throw Error(Errc::unknown_container, "nobody knows " + id);
+    co_return ContainerInfo{};
+  }
+  Task<> pause(const ContainerInfo&) override { co_return; }
+  Task<> resume(const ContainerInfo&) override { co_return; }
+  Task<bool> is_frozen(const ContainerInfo&) override { co_return false; }
+  Task<> destroy(const ContainerInfo&) override { co_return; }
+  int questions = 0;
+};
+
+class NoCheckpointer final : public Checkpointer {
+ public:
+  Task<std::string> check(std::string) override {
+    ++questions;
+    throw Error(Errc::criu_missing, "no CRIU");
+    co_return std::string();
+  }
+  Task<> dump(const FrozenContainer&, ImageDir&) override { co_return; }
+  Task<std::unique_ptr<RestoredContainer>> restore(ContainerInfo, const ImageDir&) override { co_return nullptr; }
+  int questions = 0;
+};
+
+/// Gives the agent one conversation after the other.
+class Doorstep final : public Listener {
+ public:
+  explicit Doorstep(asio::any_io_executor executor) : waiting_(executor, 16) {}
+  void bring(std::unique_ptr<Channel> channel) { waiting_.try_send(boost::system::error_code(), std::move(channel)); }
+  Task<std::unique_ptr<Channel>> accept() override {
+    auto [error, channel] = co_await waiting_.async_receive(asio::as_tuple(asio::use_awaitable));
+    if (error) throw Error(Errc::connection_lost, "closed");
+    co_return std::move(channel);
+  }
+  Endpoint local_endpoint() const override { return {"memory"}; }
+  void close() noexcept override { waiting_.close(); }
+
+ private:
+  asio::experimental::channel<void(boost::system::error_code, std::unique_ptr<Channel>)> waiting_;
+};
+
+const std::string kOptions =
+    R"({"downtime_max_ms":1000,"freeze_timeout_ms":10000,"rounds_max":30,"on_stall":"freeze","tracker":"auto",)"
+    R"("compression":"auto","verify":false,"bandwidth_max":0,"sample_s":5})";
+
+std::string request(const std::string& container, bool is_dry_run = false) {
+  return R"({"container":")" + container + R"(","peer":"beta","pull":false,"dry_run":)" +
+         (is_dry_run ? "true" : "false") + R"(,"options":)" + kOptions + "}";
+}
+std::string offer(const std::string& container) {
+  return R"({"container":")" + container + R"(","dry_run":false})";
+}
+
+/// What "alpha" hears first when it says `first` to beta's agent.
+Task<Message> answer_to(Doorstep& doorstep, SessionHost& peer, Clock& clock, Message first) {
+  const auto executor = co_await asio::this_coro::executor;
+  MemoryChannelPair pair = make_memory_channels(executor, clock);
+  doorstep.bring(std::move(pair.second));
+  co_await exchange_hello(peer, *pair.first);
+  co_await pair.first->send(first);
+  const Message answer = co_await pair.first->receive();
+  co_return answer;
+}
+
+/// Beta's agent, with rules to be written.
+class AgentWorld {
+ public:
+  void rules(const std::string& text) {
+    std::ofstream(directory_.path() / "rules") << text;
+    std::filesystem::permissions(directory_.path() / "rules", std::filesystem::perms::owner_all);
+  }
+  /// The answer; a Refuse or a failed Report counts as its code.
+  Errc code(const Message& first) {
+    const Message answer = run_task(conversation(first));
+    if (const auto* refuse = std::get_if<Refuse>(&answer)) {
+      sentence = refuse->reason;
+      return static_cast<Errc>(refuse->code);
+    }
+    if (const auto* report = std::get_if<Report>(&answer))
+      return static_cast<Errc>(nlohmann::json::parse(report->json).at("error").at("number").get<int>());
+    CHECK(std::holds_alternative<Wait>(answer));
+    return Errc{};
+  }
+  bool has_done_nothing() const { return runtime.questions == 0 && checkpointer.questions == 0; }
+
+  EmptyRuntime runtime;
+  NoCheckpointer checkpointer;
+  std::string sentence;
+
+ private:
+  Task<Message> conversation(Message first) {
+    const auto executor = co_await asio::this_coro::executor;
+    Doorstep doorstep(executor);
+    const RulesFile rules_file(directory_.path() / "rules", "beta");
+    Agent agent(host_, rules_file);
+    SessionHost peer{host_.local, tls_, clock_, "alpha", ""};
+    bool has_ended = false;
+    asio::co_spawn(executor, agent.serve(doorstep), [&](std::exception_ptr) { has_ended = true; });
+    Message answer = co_await answer_to(doorstep, peer, clock_, first);
+    doorstep.close();
+    while (!has_ended || !agent.is_idle()) co_await clock_.sleep_for(std::chrono::milliseconds(1));
+    co_return answer;
+  }
+
+  TemporaryDirectory directory_;
+  TestPki pki_;
+  TlsContext tls_{pki_.host("beta")};
+  SteadyClock clock_;
+  asio::thread_pool pool_{1};
+  StateDir state_{directory_.path() / "state"};
+  SessionHost host_{{state_, pool_, runtime, checkpointer}, tls_, clock_, "beta", ""};
+};
+
+}  // namespace
+
+TEST_CASE("without rules an agent does nothing for anybody", "[migrate][agent]") {
+  AgentWorld beta;
+  const std::vector<std::pair<Message, std::string>> conversations = {
+      {Start{request("redis")}, "allow start redis by alpha"},
+      {Start{request("redis", true)}, "allow inspect redis by alpha"},
+      {Pull{request("redis")}, "allow send redis to alpha"},
+      {Open{{}, offer("redis")}, "allow receive redis from alpha"},
+      {Ask{}, "allow ask * by alpha"}};
+  for (const auto& [first, line] : conversations) {
+    INFO(line);
+    CHECK(beta.code(first) == Errc::not_authorised);
+    CHECK(beta.sentence.find("\"" + line + "\"") != std::string::npos);
+    CHECK(beta.has_done_nothing());
+  }
+}
+
+TEST_CASE("one right is not another, and one container is not another", "[migrate][agent]") {
+  AgentWorld beta;
+  beta.rules("allow start redis by alpha");
+  CHECK(beta.code(Start{request("redis2")}) == Errc::not_authorised);
+  CHECK(beta.code(Pull{request("redis")}) == Errc::not_authorised);
+  CHECK(beta.code(Open{{}, offer("redis")}) == Errc::not_authorised);
+  CHECK(beta.code(Ask{}) == Errc::not_authorised);
+  beta.rules("allow inspect * by alpha");
+  CHECK(beta.code(Start{request("redis")}) == Errc::not_authorised);
+  CHECK(beta.code(Pull{request("redis")}) == Errc::not_authorised);
+  beta.rules("allow send * to gamma\nallow receive * from gamma\nallow start * by gamma\nallow ask * by gamma");
+  CHECK(beta.code(Start{request("redis")}) == Errc::not_authorised);
+  CHECK(beta.has_done_nothing());
+}
+
+TEST_CASE("what a rule allows is done", "[migrate][agent]") {
+  AgentWorld beta;
+  beta.rules("allow start * by alpha");
+  CHECK(beta.code(Start{request("redis")}) == Errc::unknown_container);
+  beta.rules("allow send red* to alpha");
+  CHECK(beta.code(Pull{request("redis")}) == Errc::unknown_container);
+  CHECK(beta.code(Ask{}) == Errc{});
+  beta.rules("allow inspect redis by alpha");
+  CHECK(beta.code(Start{request("redis", true)}) == Errc::unknown_container);
+  CHECK(beta.runtime.questions == 3);
+  beta.rules("allow receive * from alpha");
+  CHECK(beta.code(Open{{}, offer("redis")}) == Errc::protocol_violation);   // the rest of the offer is missing
+}
+
+TEST_CASE("a name that no container has is refused before the rules are asked", "[migrate][agent]") {
+  AgentWorld beta;
+  for (const char* name : {"", "../db", "a b", "-x"}) {
+    INFO(name);
+    CHECK(beta.code(Pull{request(name)}) == Errc::invalid_name);
+    CHECK(beta.code(Open{{}, offer(name)}) == Errc::invalid_name);
+  }
+  CHECK(beta.code(Start{"{}"}) == Errc::protocol_violation);
+  CHECK(beta.code(Start{R"({"container":7,"dry_run":false})"}) == Errc::protocol_violation);
+  CHECK(beta.code(Start{R"({"container":"redis","dry_run":"no"})"}) == Errc::protocol_violation);
+  CHECK(beta.has_done_nothing());
+}
