@@ -57,9 +57,10 @@ class Agent::Live {
   Cancellation& cancellation_;
 };
 
-Agent::Agent(SessionHost host, const RulesFile& rules)
+Agent::Agent(SessionHost host, const RulesFile& rules, LobbyLimits limits)
     : host_(std::move(host)),
       rules_(rules),
+      lobby_(limits),
       arrivals_(host_.local),
       recovery_(recovery_parts(host_, arrivals_, nobody_, end_)) {
   host_.rules = &rules_;
@@ -105,11 +106,20 @@ Task<> Agent::converse(Agent& self, std::unique_ptr<Channel> channel) {
   }
 }
 
-Task<> Agent::answer(std::unique_ptr<Channel> channel) {
-  const Hello peer = co_await exchange_hello(host_, *channel);
+Task<Message> Agent::greet(Channel& channel) {
+  const auto executor = co_await asio::this_coro::executor;
+  const Lobby::Guest guest(lobby_, executor, channel);
+  const Hello peer = co_await exchange_hello(host_, channel);
   log(LogLevel::info,
-      "event=hello peer=" + channel->peer_name() + " host=" + peer.host_name + " software=" + peer.software);
-  Message first = co_await channel->receive();
+      "event=hello peer=" + channel.peer_name() + " host=" + peer.host_name + " software=" + peer.software);
+  channel.set_payload_limit(kRequestBytesMax);
+  Message first = co_await channel.receive();
+  channel.set_payload_limit(kPayloadBytesMax);
+  co_return first;
+}
+
+Task<> Agent::answer(std::unique_ptr<Channel> channel) {
+  Message first = co_await greet(*channel);
   if (const auto refusal = judge(first, *channel)) {
     const Message refuse = Refuse{static_cast<std::uint32_t>(refusal->code), refusal->sentence};
     co_await channel->send(refuse);
@@ -135,6 +145,9 @@ std::optional<Failure> Agent::judge(const Message& first, const Channel& channel
   try {
     const Deed deed = deed_of(first, channel.peer_name());
     rules_.require(channel.certified_names(), deed);
+    if (sessions_.size() >= kSessionsMax && deed.action != Action::ask)
+      throw Error(Errc::busy, host_.name + " has " + std::to_string(sessions_.size()) +
+                                  " migrations under way; start again when one of them has ended");
     log(LogLevel::info, "event=allowed peer=" + channel.peer_name() + " deed=\"" +
                             line_for(channel.certified_names().front(), deed) + "\"");
     return std::nullopt;

@@ -5,9 +5,10 @@
 #include <optional>
 #include <set>
 
+#include "migrate/failure.h"
+#include "migrate/lobby.h"
 #include "migrate/local_arrival.h"
 #include "migrate/recovery.h"
-#include "migrate/failure.h"
 #include "migrate/rules.h"
 #include "migrate/session_start.h"
 
@@ -17,8 +18,10 @@ namespace vmigrate {
 /// agents that ask. Lives on one executor.
 class Agent {
  public:
+  static constexpr std::size_t kSessionsMax = 64;   ///< some 24 MiB each at most
+
   /// `rules` must outlive the agent.
-  Agent(SessionHost host, const RulesFile& rules);
+  Agent(SessionHost host, const RulesFile& rules, LobbyLimits limits = {});
   Agent(const Agent&) = delete;
 
   /// Accepts until the listener is closed.
@@ -37,12 +40,15 @@ class Agent {
   static Task<> converse(Agent& self, std::unique_ptr<Channel> channel);
   Task<> answer(std::unique_ptr<Channel> channel);
   Task<> answer_ask(std::unique_ptr<Channel> channel, Ask ask);
+  /// What the peer wants. Throws Error when it does not say so in time, or had to make room for others.
+  Task<Message> greet(Channel& channel);
   /// Why `first` is refused, or nothing.
   std::optional<Failure> judge(const Message& first, const Channel& channel) const;
   Task<> answer_start(std::unique_ptr<Channel> channel, Start start);
 
   SessionHost host_;
   const RulesFile& rules_;
+  Lobby lobby_;
   std::set<Cancellation*> sessions_;
   Cancellation end_;   ///< of this agent
   LocalArrivalHost arrivals_;

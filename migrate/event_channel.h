@@ -22,6 +22,7 @@ class ReportingChannel final : public Channel, public Progress {
   Task<> send(const Message& message) override;
   Task<Message> receive() override { return wire_.receive(); }
   void set_idle_timeout(Duration timeout) override { wire_.set_idle_timeout(timeout); }
+  void set_payload_limit(std::uint32_t bytes_max) override { wire_.set_payload_limit(bytes_max); }
   void set_compression(Compression compression) override { wire_.set_compression(compression); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }
@@ -43,6 +44,7 @@ class ForwardingChannel final : public Channel {
   Task<> send(const Message& message) override { return wire_.send(message); }
   Task<Message> receive() override;
   void set_idle_timeout(Duration timeout) override { wire_.set_idle_timeout(timeout); }
+  void set_payload_limit(std::uint32_t bytes_max) override { wire_.set_payload_limit(bytes_max); }
   void set_compression(Compression compression) override { wire_.set_compression(compression); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }

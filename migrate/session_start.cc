@@ -153,6 +153,7 @@ Recovery::Parts recovery_parts(const SessionHost& host, ArrivalHost& arrivals, P
 
 Task<Hello> exchange_hello(const SessionHost& host, Channel& channel) {
   channel.set_idle_timeout(kHelloTimeout);
+  channel.set_payload_limit(kGreetingBytesMax);
   const Message ours =
       Hello{.host_id = host.local.state.host_id(), .host_name = host.name, .software = "vmigrate " VMIGRATE_VERSION};
   co_await channel.send(ours);
@@ -163,6 +164,7 @@ Task<Hello> exchange_hello(const SessionHost& host, Channel& channel) {
                     std::to_string(theirs.version_max) + ", we speak " + std::to_string(kProtocolVersionMin) + " to " +
                     std::to_string(kProtocolVersionMax) + "; update the older side");
   channel.set_idle_timeout(kIdleTimeout);
+  channel.set_payload_limit(kPayloadBytesMax);
   co_return theirs;
 }
 

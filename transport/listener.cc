@@ -22,7 +22,7 @@ namespace {
 using asio::ip::tcp;
 
 constexpr auto kAcceptRetryDelay = std::chrono::milliseconds(100);  // after EMFILE and the like
-constexpr int kBacklog = 256;
+constexpr int kBacklog = 1024;
 
 /// What one administrator usually owns: an IPv4 address, an IPv6 /64.
 std::string owner_of(const asio::ip::address& address) {

@@ -24,6 +24,9 @@ inline constexpr std::uint32_t kWireBlockBytes = 4096;             ///< a block 
 inline constexpr std::uint64_t kBlocksMax = 1ULL << 52;        ///< blocks whose byte offsets fit in 64 bits
 inline constexpr std::uint32_t kManifestFilesMax = 65536;
 inline constexpr std::uint32_t kManifestBytesMax = 1 << 20;
+inline constexpr std::uint32_t kPayloadBytesMax = 2 << 20;     ///< more than any message has
+inline constexpr std::uint32_t kGreetingBytesMax = 4102;       ///< a Hello, or the Refuse that answers it
+inline constexpr std::uint32_t kRequestBytesMax = 262164;      ///< an Open, Pull, Start or Ask
 
 /// A migration attempt: random, chosen by the source, the key of everything that is repeated or asked.
 using MigrationId = Bits128;

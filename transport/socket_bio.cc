@@ -15,6 +15,7 @@ namespace {
 // Four records of 16 KiB: measured, more gains nothing and leaves the cache (bench/tls_bench.cc).
 constexpr std::size_t kOutBytes = 68 << 10;
 constexpr std::size_t kInBytes = 68 << 10;
+constexpr std::size_t kFirstBytes = 4 << 10;  // a flight of the handshake
 
 SocketBio& owner_of(BIO* bio) { return *static_cast<SocketBio*>(BIO_get_data(bio)); }
 
@@ -45,8 +46,8 @@ const BIO_METHOD* method() {
 
 SocketBio::SocketBio(int fd)
     : fd_(fd),
-      out_(std::make_unique_for_overwrite<char[]>(kOutBytes)),
-      in_(std::make_unique_for_overwrite<char[]>(kInBytes)),
+      out_(kFirstBytes),
+      in_(kFirstBytes),
       bio_(BIO_new(method())) {
   if (!bio_) throw Error(Errc::internal, "OpenSSL has no memory for a connection");
   BIO_set_data(bio_.get(), this);
@@ -62,7 +63,7 @@ int SocketBio::fail() noexcept {
 
 SocketBio::Flushed SocketBio::flush() noexcept {
   while (out_begin_ < out_end_) {
-    const auto sent = ::send(fd_, out_.get() + out_begin_, out_end_ - out_begin_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto sent = ::send(fd_, out_.data() + out_begin_, out_end_ - out_begin_, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Flushed::would_block;
     if (sent < 0) return fail(), Flushed::failed;
@@ -74,7 +75,8 @@ SocketBio::Flushed SocketBio::flush() noexcept {
 
 int SocketBio::write(const char* data, std::size_t size) noexcept {
   BIO_clear_retry_flags(bio_.get());
-  if (size > kOutBytes - out_end_) {
+  if (size > out_.size() - out_end_ && out_.size() < kOutBytes) out_.resize(kOutBytes);
+  if (size > out_.size() - out_end_) {
     const Flushed flushed = flush();
     if (flushed == Flushed::failed) return -1;
     if (flushed == Flushed::would_block) {
@@ -82,8 +84,8 @@ int SocketBio::write(const char* data, std::size_t size) noexcept {
       return -1;
     }
   }
-  const std::size_t taken = std::min(size, kOutBytes - out_end_);
-  std::memcpy(out_.get() + out_end_, data, taken);
+  const std::size_t taken = std::min(size, out_.size() - out_end_);
+  std::memcpy(out_.data() + out_end_, data, taken);
   out_end_ += taken;
   return static_cast<int>(taken);
 }
@@ -91,7 +93,8 @@ int SocketBio::write(const char* data, std::size_t size) noexcept {
 int SocketBio::read(char* into, std::size_t size) noexcept {
   BIO_clear_retry_flags(bio_.get());
   if (in_begin_ == in_end_) {
-    const auto got = ::recv(fd_, in_.get(), kInBytes, MSG_DONTWAIT);
+    if (in_end_ == in_.size()) in_.resize(kInBytes);
+    const auto got = ::recv(fd_, in_.data(), in_.size(), MSG_DONTWAIT);
     if (got == 0) has_seen_end_ = true;
     if (got == 0) return 0;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
@@ -103,7 +106,7 @@ int SocketBio::read(char* into, std::size_t size) noexcept {
     in_end_ = static_cast<std::size_t>(got);
   }
   const std::size_t taken = std::min(size, in_end_ - in_begin_);
-  std::memcpy(into, in_.get() + in_begin_, taken);
+  std::memcpy(into, in_.data() + in_begin_, taken);
   in_begin_ += taken;
   return static_cast<int>(taken);
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <vector>
 
 #include "transport/openssl.h"
 
@@ -37,10 +37,10 @@ class SocketBio {
   int fd_;
   int failure_ = 0;
   bool has_seen_end_ = false;
-  std::unique_ptr<char[]> out_;
+  std::vector<char> out_;   // small until there is more to say: a peer that trickles costs little
   std::size_t out_begin_ = 0;
   std::size_t out_end_ = 0;
-  std::unique_ptr<char[]> in_;
+  std::vector<char> in_;    // the same
   std::size_t in_begin_ = 0;
   std::size_t in_end_ = 0;
   BioPtr bio_;

@@ -43,7 +43,7 @@ void ReceiveBuffer::Free::operator()(std::byte* bytes) const noexcept { std::fre
 
 std::span<std::byte> ReceiveBuffer::room(std::size_t size, std::size_t aligned_at) {
   const std::size_t lead = (kPageBytes - aligned_at % kPageBytes) % kPageBytes;
-  const std::size_t needed = round_up(std::max(lead + size, 16 * kPageBytes), kPageBytes);
+  const std::size_t needed = round_up(std::max(lead + size, kPageBytes), kPageBytes);
   if (needed > capacity_) {
     bytes_.reset();
     capacity_ = 0;
@@ -158,6 +158,10 @@ Task<Message> TlsChannel::receive() {
     std::rethrow_exception(failure);
   }
   const FrameHeader header = decode_header(header_);
+  if (header.plain_bytes > payload_limit_)
+    throw Error(Errc::protocol_violation, peer_name() + " announces a message of " +
+                                              std::to_string(header.plain_bytes) + " bytes where at most " +
+                                              std::to_string(payload_limit_) + " are expected");
   const std::span<const std::byte> payload = co_await receive_payload(header);
   Message message = decode(header.type, payload);
   is_receivable_ = true;
@@ -167,7 +171,7 @@ Task<Message> TlsChannel::receive() {
 
 Task<std::span<const std::byte>> TlsChannel::receive_payload(const FrameHeader& header) {
   const std::size_t aligned_at = is_block_data(header.type) ? kBlockDataFieldBytes : 0;
-  bool has_begun = false;
+  bool has_begun = true;   // with the header
   if (!header.is_lz4) {
     const auto payload = payload_.room(header.plain_bytes, aligned_at);
     co_await stream_->read(payload, has_begun);

@@ -43,6 +43,7 @@ class TlsChannel final : public Channel {
   /// `bytes` of a BlockData begin at a page boundary, ready for O_DIRECT.
   Task<Message> receive() override;
   void set_idle_timeout(Duration timeout) override { stream_->set_idle_timeout(timeout); }
+  void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
   void set_compression(Compression compression) override { compression_ = compression; }
   void close() noexcept override { stream_->close(); }
   const std::string& peer_name() const override { return stream_->peer_name(); }
@@ -59,6 +60,7 @@ class TlsChannel final : public Channel {
 
   std::unique_ptr<TlsStream> stream_;
   Limits limits_;
+  std::uint32_t payload_limit_ = kPayloadBytesMax;
   Compression compression_ = Compression::automatic;
   CompressionPolicy policy_;
 

@@ -16,6 +16,7 @@ namespace ssl = boost::asio::ssl;
 using std::filesystem::path;
 
 constexpr int kChainDepthMax = 2;
+constexpr long kChainBytesMax = 16 << 10;  // what OpenSSL takes in before it has looked at a certificate
 // AES-128-GCM is the fastest suite on every CPU with AES instructions; ChaCha20 is for those without.
 constexpr const char* kSuites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 constexpr const char* kGroups = "X25519:P-256";
@@ -45,6 +46,7 @@ void restrict(SSL_CTX* context) {
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, &judge_certificate);
   SSL_CTX_set_verify_depth(context, kChainDepthMax);
+  SSL_CTX_set_max_cert_list(context, kChainBytesMax);
 }
 
 void load_authority(SSL_CTX* context, const path& file) {

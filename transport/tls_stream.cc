@@ -23,6 +23,7 @@ namespace {
 using asio::ip::tcp;
 
 constexpr auto kIdleTimeoutDefault = std::chrono::seconds(30);
+constexpr Duration kGraceMax = std::chrono::seconds(30);  // an idle timeout may be an hour: for a peer that is at work
 // A dead peer is noticed by the kernel even while nobody sends: 10 s of silence, then 3 probes 5 s apart.
 constexpr int kKeepaliveIdleSeconds = 10;
 constexpr int kKeepaliveProbeSeconds = 5;
@@ -152,7 +153,10 @@ Task<> TlsStream::flush() {
 }
 
 Task<> TlsStream::read(std::span<std::byte> into, bool& has_begun) {
+  const Duration allowed = std::min(idle_timeout_, kGraceMax) + std::chrono::seconds(into.size() / kStreamRateMin);
+  read_deadline_.reset();
   while (!into.empty()) {
+    if (has_begun && !read_deadline_) read_deadline_ = std::chrono::steady_clock::now() + allowed;
     if (!is_open()) throw_lost();
     ERR_clear_error();
     const int result = SSL_read(ssl_.get(), into.data(), clamp_to_int(into.size()));
@@ -185,6 +189,7 @@ Task<> TlsStream::wait(Side side) {
   const auto state = state_;
   Idle& idle = (*state).*which;
   idle.deadline = handshake_deadline_.value_or(std::chrono::steady_clock::now() + idle_timeout_);
+  if (side == Side::reading && read_deadline_) idle.deadline = std::min(idle.deadline, *read_deadline_);
   idle.is_waiting = true;
   idle.is_over = false;
   if (!idle.is_armed || idle.timer.expiry() > idle.deadline) arm(state, which, executor);

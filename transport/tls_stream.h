@@ -20,6 +20,9 @@ namespace vmigrate {
 
 enum class TlsRole { connecting, accepting };
 
+/// Bytes per second below which a peer is not slow but holds us up.
+inline constexpr std::size_t kStreamRateMin = 16 << 10;
+
 /// One reader and one writer at a time, on one executor. OpenSSL works on the socket directly, since Asio's stream
 /// would copy every record twice more. Failures are Errors whose sentences name the peer.
 class TlsStream {
@@ -38,7 +41,9 @@ class TlsStream {
   Task<> write(std::span<const std::byte> bytes);
   /// Like write(), but may keep the end back until the next write() or flush().
   Task<> gather(std::span<const std::byte> bytes);
-  /// Fills `into`. `has_begun` tells, also after a failure, whether bytes of it were taken from the stream.
+  /// Fills `into`. `has_begun` tells, also after a failure, whether bytes of it were taken from the stream. Once it is
+  /// true, by an earlier read() or this one, the whole must come within the idle timeout (at most 30 s) and what
+  /// kStreamRateMin needs for it: a byte now and then is no sign of life.
   Task<> read(std::span<std::byte> into, bool& has_begun);
   /// Changes our sending key before the next write; AES-GCM wants that long before 2^24 records.
   void update_key();
@@ -91,6 +96,7 @@ class TlsStream {
   std::string refusal_;
   Duration idle_timeout_;
   std::optional<TimePoint> handshake_deadline_;
+  std::optional<TimePoint> read_deadline_;   // of the whole read() under way
   bool is_established_ = false;
   bool has_heard_ = false;
 };

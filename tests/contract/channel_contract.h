@@ -200,6 +200,18 @@ inline Task<> names_the_unexpected(MakeChannelPair make) {
   CHECK(sentence == pair.second->peer_name() + " sent RoundEnd where RoundAck was expected");
 }
 
+inline Task<> keeps_to_the_payload_limit(MakeChannelPair make) {
+  ChannelPair pair = co_await make();
+  const Message small = Ask{};
+  const Message large = Start{std::string(100, ' ')};
+  pair.second->set_payload_limit(50);
+  co_await pair.first->send(small);
+  co_await expect<Ask>(*pair.second);
+  co_await pair.first->send(large);
+  const auto failure = co_await failure_of(pair.second->receive());
+  CHECK(failure == Errc::protocol_violation);
+}
+
 }  // namespace channel_contract
 
 /// Runs every sentence of the contract as a section of the calling test case.
@@ -214,6 +226,7 @@ inline void check_channel_contract(const MakeChannelPair& make) {
   SECTION("close wakes a pending receive") { run_task(close_wakes(make)); }
   SECTION("a receive cancelled between two messages loses nothing") { run_task(survives_cancelling(make)); }
   SECTION("a refusal is heard even by a peer that is sending") { run_task(last_words_arrive(make)); }
+  SECTION("a message beyond the limit is a protocol_violation") { run_task(keeps_to_the_payload_limit(make)); }
   SECTION("an unexpected message is named") { run_task(names_the_unexpected(make)); }
 }
 

@@ -48,7 +48,7 @@ class NoCheckpointer final : public Checkpointer {
 /// Gives the agent one conversation after the other.
 class Doorstep final : public Listener {
  public:
-  explicit Doorstep(asio::any_io_executor executor) : waiting_(executor, 16) {}
+  explicit Doorstep(asio::any_io_executor executor) : waiting_(executor, 64) {}
   void bring(std::unique_ptr<Channel> channel) { waiting_.try_send(boost::system::error_code(), std::move(channel)); }
   Task<std::unique_ptr<Channel>> accept() override {
     auto [error, channel] = co_await waiting_.async_receive(asio::as_tuple(asio::use_awaitable));
@@ -85,6 +85,18 @@ Task<Message> answer_to(Doorstep& doorstep, SessionHost& peer, Clock& clock, Mes
   co_return answer;
 }
 
+/// True once the other side has closed the conversation; false if it is still open after `patience`.
+Task<bool> is_closed(Channel& channel, Duration patience) {
+  channel.set_idle_timeout(patience);
+  for (;;) {
+    try {
+      co_await channel.receive();
+    } catch (const Error& error) {
+      co_return error.code() == Errc::connection_lost;
+    }
+  }
+}
+
 /// Beta's agent, with rules to be written.
 class AgentWorld {
  public:
@@ -103,6 +115,10 @@ class AgentWorld {
       return static_cast<Errc>(nlohmann::json::parse(report->json).at("error").at("number").get<int>());
     CHECK(std::holds_alternative<Wait>(answer));
     return Errc{};
+  }
+  /// How many of `count` peers of the same name that say nothing are let wait; meanwhile somebody asks.
+  std::size_t silent_peers_kept(std::size_t count, LobbyLimits limits) {
+    return run_task(crowd(count, limits));
   }
   bool has_done_nothing() const { return runtime.questions == 0 && checkpointer.questions == 0; }
 
@@ -123,6 +139,33 @@ class AgentWorld {
     doorstep.close();
     while (!has_ended || !agent.is_idle()) co_await clock_.sleep_for(std::chrono::milliseconds(1));
     co_return answer;
+  }
+
+  Task<std::size_t> crowd(std::size_t count, LobbyLimits limits) {
+    const auto executor = co_await asio::this_coro::executor;
+    Doorstep doorstep(executor);
+    const RulesFile rules_file(directory_.path() / "rules", "beta");
+    Agent agent(host_, rules_file, limits);
+    SessionHost peer{host_.local, tls_, clock_, "alpha", ""};
+    asio::co_spawn(executor, agent.serve(doorstep), asio::detached);
+    std::vector<std::unique_ptr<Channel>> silent;
+    for (std::size_t i = 0; i < count; ++i) {
+      MemoryChannelPair pair = make_memory_channels(executor, clock_);
+      doorstep.bring(std::move(pair.second));
+      silent.push_back(std::move(pair.first));
+    }
+    const Message ask = Ask{};
+    const Message answer = co_await answer_to(doorstep, peer, clock_, ask);
+    CHECK(std::holds_alternative<Refuse>(answer));
+    std::size_t kept = 0;
+    for (const auto& channel : silent) {
+      const bool is_gone = co_await is_closed(*channel, std::chrono::milliseconds(20));
+      kept += is_gone ? 0 : 1;
+    }
+    for (const auto& channel : silent) channel->close();
+    doorstep.close();
+    co_await clock_.sleep_for(std::chrono::milliseconds(20));
+    co_return kept;
   }
 
   TemporaryDirectory directory_;
@@ -192,4 +235,17 @@ TEST_CASE("a name that no container has is refused before the rules are asked", 
   CHECK(beta.code(Start{R"({"container":7,"dry_run":false})"}) == Errc::protocol_violation);
   CHECK(beta.code(Start{R"({"container":"redis","dry_run":"no"})"}) == Errc::protocol_violation);
   CHECK(beta.has_done_nothing());
+}
+
+TEST_CASE("peers that do not say what they want are few, and hold up nobody", "[migrate][agent]") {
+  AgentWorld beta;
+  // The one who asks takes the place of the oldest.
+  CHECK(beta.silent_peers_kept(40, {.guests_max = 32, .guests_per_host_max = 8}) == 7);
+  CHECK(beta.silent_peers_kept(40, {.guests_max = 5, .guests_per_host_max = 8}) == 4);
+  CHECK(beta.silent_peers_kept(5, {.guests_max = 32, .guests_per_host_max = 8}) == 5);
+}
+
+TEST_CASE("a peer that does not say what it wants is shown out in time", "[migrate][agent]") {
+  AgentWorld beta;
+  CHECK(beta.silent_peers_kept(3, {.stay_max = std::chrono::milliseconds(1)}) == 0);
 }

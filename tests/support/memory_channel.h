@@ -101,10 +101,12 @@ class MemoryChannel final : public Channel {
     in_.changed.cancel();
     const std::span<const std::byte> frame(received_);
     const FrameHeader header = decode_header(frame.first<kFrameHeaderBytes>());
+    if (header.plain_bytes > payload_limit_) throw Error(Errc::protocol_violation, peer_name_ + " says too much");
     co_return decode(header.type, frame.subspan(kFrameHeaderBytes));
   }
 
   void set_idle_timeout(Duration timeout) override { idle_timeout_ = timeout; }
+  void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
   void set_compression(Compression) override {}
   /// What was sent before still reaches the peer.
   void close() noexcept override {
@@ -145,6 +147,7 @@ class MemoryChannel final : public Channel {
   std::string peer_name_;
   std::vector<std::string> certified_names_;   // the part of peer_name before the first blank
   Duration idle_timeout_;
+  std::uint32_t payload_limit_ = kPayloadBytesMax;
   std::uint64_t bytes_sent_ = 0;
   MemoryLink::Frame received_;
   bool is_closed_ = false;

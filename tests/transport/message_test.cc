@@ -245,3 +245,11 @@ TEST_CASE("random frame headers never do more than be refused", "[transport][fra
     CHECK_THROWS_AS(decode_header(header), Error);
   }
 }
+
+TEST_CASE("the limits before and after Hello leave room for what may come then", "[transport][message]") {
+  for (const MessageSpec& spec : kMessageSpecs) CHECK(spec.payload_bytes_max <= kPayloadBytesMax);
+  for (const Message& message : {Message(Hello{}), Message(Refuse{})})
+    CHECK(spec_of(type_of(message)).payload_bytes_max <= kGreetingBytesMax);
+  for (const Message& message : {Message(Open{}), Message(Pull{}), Message(Start{}), Message(Ask{})})
+    CHECK(spec_of(type_of(message)).payload_bytes_max <= kRequestBytesMax);
+}
