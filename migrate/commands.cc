@@ -206,7 +206,7 @@ int run(const RulesCommand& command) {
   const Rule* rule = rules.allowing({command.host}, deed);
   if (rule == nullptr)
     throw Error(Errc::not_authorised,
-                "no line of " + command.file.string() + " says \"" + line_for(command.host, deed) + "\"; it is refused");
+                "no line of " + command.file.string() + " says \"" + line_for(command.host, deed) + "\"");
   std::cout << "allowed by " << command.file.native() << ":" << rule->line << '\n';
   return kExitDone;
 }

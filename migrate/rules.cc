@@ -61,7 +61,7 @@ Rule parse_rule(const std::vector<std::string>& words, int line) {
   if (words[3] != action.preposition)
     throw Error(Errc::usage, in_quotes(words[3]) + " does not go with " + std::string(action.name) + "; " + usage);
   if (!is_pattern_of(words[2], "_+.-"))
-    throw Error(Errc::usage, "no container can be called " + in_quotes(words[2]) + "; one name or pattern stands there");
+    throw Error(Errc::usage, "no container can be called " + in_quotes(words[2]) + "; give one name or pattern");
   if (!is_pattern_of(words[4], ".-_:"))
     throw Error(Errc::usage, "no host can be called " + in_quotes(words[4]) + "; one name or pattern stands there");
   return {action.action, words[2], lower(words[4]), line};
@@ -127,12 +127,8 @@ const Rule* Rules::allowing(const std::vector<std::string>& host_names, const De
   const auto is_about_host = [&](const Rule& rule) {
     return std::ranges::any_of(host_names, [&](const std::string& name) { return matches(rule.host, lower(name)); });
   };
-  const auto is_about_container = [&](const Rule& rule) {
-    const bool is_unnamed = deed.action == Action::ask && deed.container.empty();
-    return is_unnamed || matches(rule.container, deed.container);
-  };
   const auto allows = [&](const Rule& rule) {
-    return covers(rule.action, deed) && is_about_host(rule) && is_about_container(rule);
+    return covers(rule.action, deed) && is_about_host(rule) && matches(rule.container, deed.container);
   };
   const auto found = std::ranges::find_if(rules_, allows);
   return found == rules_.end() ? nullptr : &*found;
@@ -157,20 +153,21 @@ Rules parse_rules(std::string_view text, const std::string& file) {
 
 std::string line_for(const std::string& host, const Deed& deed) {
   const ActionWords& words = words_of(deed.is_dry_run ? Action::inspect : deed.action);
-  return "allow " + std::string(words.name) + " " + (deed.container.empty() ? "*" : deed.container) + " " +
+  return "allow " + std::string(words.name) + " " + deed.container + " " +
          std::string(words.preposition) + " " + host;
 }
 
 std::string first_rules(const std::string& host, const std::vector<std::string>& peers,
                         const std::vector<std::string>& operators) {
   std::ostringstream out;
-  out << "# What the agent of " << host << " does, and for whom. What no line allows is refused. A change counts at once.\n"
+  out << "# What the agent of " << host << " does, and for whom. What no line allows is refused.\n"
          "#   allow start   CONTAINER by   HOST   HOST may have us start a migration of it\n"
          "#   allow send    CONTAINER to   HOST   it may go from here to HOST\n"
          "#   allow receive CONTAINER from HOST   it may come here from HOST\n"
          "#   allow inspect CONTAINER by   HOST   HOST may look and measure: --dry-run\n"
          "#   allow ask     CONTAINER by   HOST   HOST may ask what became of it; send and receive include that\n"
-         "# HOST is a name in its certificate. In both names * stands for any characters, ? for one.\n";
+         "# HOST is a name in its certificate. In both names * stands for any characters, ? for one.\n"
+         "# A change counts at once.\n";
   for (const auto& peer : peers) {
     out << line_for(peer, {Action::send, "*"}) << '\n';
     out << line_for(peer, {Action::receive, "*"}) << '\n';

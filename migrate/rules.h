@@ -35,7 +35,7 @@ const ActionWords& action_called(std::string_view name);
 /// What somebody wants of this host.
 struct Deed {
   Action action = Action::start;
-  std::string container;     ///< empty where an Ask does not name it: a rule about any container will do
+  std::string container;
   bool is_dry_run = false;
 };
 

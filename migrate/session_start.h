@@ -9,8 +9,8 @@
 #include "migrate/local_departure.h"
 #include "migrate/progress.h"
 #include "migrate/recovery.h"
-#include "migrate/switchboard.h"
 #include "migrate/rules.h"
+#include "migrate/switchboard.h"
 #include "transport/endpoint.h"
 
 namespace vmigrate {

@@ -779,9 +779,9 @@ def strangers_certificate(lab):
             assert f'"{line} mallory" to /etc/vmigrate/tls/rules on {host}' in sentence, sentence
     for host in HOSTS:
         wire = Wire(lab, host, who="mallory")
-        wire.send(Wire.ASK, migration)
+        wire.send(Wire.ASK, migration + struct.pack("<H", len(one.name)) + one.name.encode())
         number, sentence = wire.refusal()
-        assert number == WIRE_NUMBERS["not_authorised"] and "ask" in sentence, sentence
+        assert number == WIRE_NUMBERS["not_authorised"] and f'"allow ask {one.name} by mallory"' in sentence, sentence
     for words in (["alpha", "beta"], ["--pull", "alpha", "beta"], ["--dry-run", "alpha", "beta"], ["alpha", "localhost"]):
         refuses(lab, ["--tls-dir", stranger, *words, one.name], "not_authorised",
                 fr"{one.name} \w+ mallory", "/etc/vmigrate/tls/rules on ", before=before)

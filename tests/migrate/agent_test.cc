@@ -28,6 +28,7 @@ class EmptyRuntime final : public ContainerRuntime {
   }
   Task<> pause(const ContainerInfo&) override { co_return; }
   Task<> resume(const ContainerInfo&) override { co_return; }
+  Task<> start(const ContainerInfo&) override { co_return; }
   Task<bool> is_frozen(const ContainerInfo&) override { co_return false; }
   Task<> destroy(const ContainerInfo&) override { co_return; }
   int questions = 0;
@@ -42,6 +43,7 @@ class NoCheckpointer final : public Checkpointer {
   }
   Task<> dump(const FrozenContainer&, ImageDir&) override { co_return; }
   Task<std::unique_ptr<RestoredContainer>> restore(ContainerInfo, const ImageDir&) override { co_return nullptr; }
+  Task<std::unique_ptr<RestoredContainer>> adopt(std::string) override { co_return nullptr; }
   int questions = 0;
 };
 
@@ -113,7 +115,7 @@ class AgentWorld {
     }
     if (const auto* report = std::get_if<Report>(&answer))
       return static_cast<Errc>(nlohmann::json::parse(report->json).at("error").at("number").get<int>());
-    CHECK(std::holds_alternative<Wait>(answer));
+    CHECK(std::holds_alternative<Abort>(answer));   // to an Ask: nothing is recorded
     return Errc{};
   }
   /// How many of `count` peers of the same name that say nothing are let wait; meanwhile somebody asks.
@@ -132,7 +134,7 @@ class AgentWorld {
     Doorstep doorstep(executor);
     const RulesFile rules_file(directory_.path() / "rules", "beta");
     Agent agent(host_, rules_file);
-    SessionHost peer{host_.local, tls_, clock_, "alpha", ""};
+    SessionHost peer{host_.local, tls_, clock_, "alpha", "", switchboard_};
     bool has_ended = false;
     asio::co_spawn(executor, agent.serve(doorstep), [&](std::exception_ptr) { has_ended = true; });
     Message answer = co_await answer_to(doorstep, peer, clock_, first);
@@ -146,7 +148,7 @@ class AgentWorld {
     Doorstep doorstep(executor);
     const RulesFile rules_file(directory_.path() / "rules", "beta");
     Agent agent(host_, rules_file, limits);
-    SessionHost peer{host_.local, tls_, clock_, "alpha", ""};
+    SessionHost peer{host_.local, tls_, clock_, "alpha", "", switchboard_};
     asio::co_spawn(executor, agent.serve(doorstep), asio::detached);
     std::vector<std::unique_ptr<Channel>> silent;
     for (std::size_t i = 0; i < count; ++i) {
@@ -154,7 +156,7 @@ class AgentWorld {
       doorstep.bring(std::move(pair.second));
       silent.push_back(std::move(pair.first));
     }
-    const Message ask = Ask{};
+    const Message ask = Ask{{}, "redis"};
     const Message answer = co_await answer_to(doorstep, peer, clock_, ask);
     CHECK(std::holds_alternative<Refuse>(answer));
     std::size_t kept = 0;
@@ -172,9 +174,10 @@ class AgentWorld {
   TestPki pki_;
   TlsContext tls_{pki_.host("beta")};
   SteadyClock clock_;
+  Switchboard switchboard_;
   asio::thread_pool pool_{1};
   StateDir state_{directory_.path() / "state"};
-  SessionHost host_{{state_, pool_, runtime, checkpointer}, tls_, clock_, "beta", ""};
+  SessionHost host_{{state_, pool_, runtime, checkpointer}, tls_, clock_, "beta", "", switchboard_};
 };
 
 }  // namespace
@@ -186,7 +189,7 @@ TEST_CASE("without rules an agent does nothing for anybody", "[migrate][agent]")
       {Start{request("redis", true)}, "allow inspect redis by alpha"},
       {Pull{request("redis")}, "allow send redis to alpha"},
       {Open{{}, offer("redis")}, "allow receive redis from alpha"},
-      {Ask{}, "allow ask * by alpha"}};
+      {Ask{{}, "redis"}, "allow ask redis by alpha"}};
   for (const auto& [first, line] : conversations) {
     INFO(line);
     CHECK(beta.code(first) == Errc::not_authorised);
@@ -201,7 +204,7 @@ TEST_CASE("one right is not another, and one container is not another", "[migrat
   CHECK(beta.code(Start{request("redis2")}) == Errc::not_authorised);
   CHECK(beta.code(Pull{request("redis")}) == Errc::not_authorised);
   CHECK(beta.code(Open{{}, offer("redis")}) == Errc::not_authorised);
-  CHECK(beta.code(Ask{}) == Errc::not_authorised);
+  CHECK(beta.code(Ask{{}, "redis"}) == Errc::not_authorised);
   beta.rules("allow inspect * by alpha");
   CHECK(beta.code(Start{request("redis")}) == Errc::not_authorised);
   CHECK(beta.code(Pull{request("redis")}) == Errc::not_authorised);
@@ -216,7 +219,7 @@ TEST_CASE("what a rule allows is done", "[migrate][agent]") {
   CHECK(beta.code(Start{request("redis")}) == Errc::unknown_container);
   beta.rules("allow send red* to alpha");
   CHECK(beta.code(Pull{request("redis")}) == Errc::unknown_container);
-  CHECK(beta.code(Ask{}) == Errc{});
+  CHECK(beta.code(Ask{{}, "redis"}) == Errc{});
   beta.rules("allow inspect redis by alpha");
   CHECK(beta.code(Start{request("redis", true)}) == Errc::unknown_container);
   CHECK(beta.runtime.questions == 3);
