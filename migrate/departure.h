@@ -55,7 +55,7 @@ class Departure {
   virtual void fence() = 0;
   /// RELEASED is recorded: destroys the processes, unmounts, and renames the image. Returns the image's new name.
   virtual Task<std::string> release(MigrationId id) = 0;
-  /// RECLAIMED is recorded: thaws.
+  /// RECLAIMED is recorded, or the journal is not sound: thaws. In the second case the waybill stays.
   virtual Task<> reclaim() = 0;
 };
 

@@ -24,6 +24,8 @@ class FailpointChannel final : public Channel {
     co_return message;
   }
   void set_idle_timeout(Duration timeout) override { wire_->set_idle_timeout(timeout); }
+  void set_payload_limit(std::uint32_t bytes_max) override { wire_->set_payload_limit(bytes_max); }
+  const std::vector<std::string>& certified_names() const override { return wire_->certified_names(); }
   void set_compression(Compression compression) override { wire_->set_compression(compression); }
   void close() noexcept override { wire_->close(); }
   const std::string& peer_name() const override { return wire_->peer_name(); }

@@ -129,10 +129,7 @@ void Journal::start_anew() {
 
 Journal::~Journal() {
   if (!file_.is_open()) return;
-  // Nobody knows what a failed write left on the disk: the lock is kept until this process ends, so that nobody is
-  // answered from what the page cache says.
-  if (has_failed_) static_cast<void>(file_.release());
-  else if (records_.empty()) ::unlink(path_.c_str());
+  if (records_.empty() && !has_failed_) ::unlink(path_.c_str());
 }
 
 std::optional<Record> Journal::newest() const {
@@ -152,9 +149,16 @@ std::optional<Record> Journal::newest_of(Bits128 migration) const {
   return std::nullopt;
 }
 
+void Journal::mend() {
+  LoadedSlots loaded = load_file(file_.get(), path_);
+  records_ = std::move(loaded.records);
+  last_checksum_ = loaded.last_checksum;
+  has_failed_ = false;
+}
+
 void Journal::append(Record record) {
   if (has_failed_)
-    throw Error(Errc::internal, "the journal " + path_.native() + " failed before and takes no more records");
+    throw Error(Errc::internal, "the journal " + path_.native() + " failed before and was not read again since");
   if (records_.size() >= kJournalSlotsMax) throw Error(Errc::internal, "the journal " + path_.native() + " is full");
   record.sequence = records_.size() + 1;
   record.unix_time = static_cast<std::uint64_t>(std::time(nullptr));

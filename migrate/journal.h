@@ -45,8 +45,11 @@ class Journal {
 
   /// False after a failed append.
   bool is_sound() const { return !has_failed_; }
+  /// After a failed append: reads what is there, and writes the newest record again, so that it is known to be there
+  /// to stay. Whether that is the one that failed is for the caller to see. Throws Error when the disk fails again.
+  void mend();
   /// Returns once the record would survive a power cut. Throws Error when that is not known: then the record may or may
-  /// not be on the disk, and this object refuses further appends.
+  /// not be on the disk, and this object refuses further appends until mend().
   void append(Record record);
 
  private:

@@ -201,7 +201,7 @@ Task<> LocalDeparture::reclaim() {
   hold_.reset();
   checkpoint_.reset();
   fenced_.reset();
-  forget_waybill();
+  if (journal_->is_sound()) forget_waybill();
 }
 
 Task<Found> find(const LocalHost& host, const Request& request) {

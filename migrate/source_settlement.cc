@@ -157,8 +157,8 @@ Task<> SourceSettlement::release() {
   parts_.stage.enter(SourceEvent::released);
 }
 
-/// The refusal is on the destination's disk, so it is ours even if our own disk takes no record of that: after a crash
-/// we would ask, and be told the same.
+/// The refusal is on the destination's disk, so it is ours even if our own disk takes no record of that. The waybill
+/// stays then, and whoever takes it up asks, and is told the same.
 Task<> SourceSettlement::reclaim() {
   try {
     record(RecordType::reclaimed, parts_.departure.offer().epoch + 1);
@@ -176,6 +176,7 @@ Task<> SourceSettlement::reclaim() {
 /// Again after a crash, but not twice.
 void SourceSettlement::record(RecordType type, std::uint64_t epoch) {
   Journal& journal = parts_.departure.journal();
+  if (!journal.is_sound()) journal.mend();
   const auto newest = journal.newest_of(parts_.id);
   if (newest && newest->type == type) return;
   journal.append({.type = type,

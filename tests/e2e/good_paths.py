@@ -482,4 +482,5 @@ def memory_for_a_large_image(lab):
     assert os.stat(counter.image_file("beta")).st_blocks * 512 < 2 << 30, "the holes were written"
 
 
-e2e.main()
+if __name__ == "__main__":
+    e2e.main()

@@ -203,7 +203,7 @@ TEST_CASE("a long peer name is cut, not refused", "[migrate][journal]") {
   CHECK(Journal(directory.path(), "ct").newest()->peer == std::string(95, 'x'));
 }
 
-TEST_CASE("after a failed write the journal takes no more records", "[migrate][journal]") {
+TEST_CASE("after a failed write the journal takes no more records until it was read again", "[migrate][journal]") {
   const TestDirectory directory;
   Journal journal(directory.path(), "ct");
   journal.append(record_of(RecordType::own, 1));
@@ -227,6 +227,10 @@ TEST_CASE("after a failed write the journal takes no more records", "[migrate][j
   CHECK(sentence.find("Success") == std::string::npos);
   CHECK_THROWS_AS(journal.append(record_of(RecordType::given, 2)), Error);
   CHECK(journal.newest()->type == RecordType::own);
+  CHECK_FALSE(journal.is_sound());
+  journal.mend();
+  journal.append(record_of(RecordType::reclaimed, 2));
+  CHECK(journal.records().size() == 2);
 }
 
 TEST_CASE("a full journal takes no more records, and begins anew with the newest when opened again",

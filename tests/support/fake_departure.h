@@ -107,7 +107,7 @@ class FakeDeparture final : public Departure {
     MIGRATE_ASSERT(container_ == Container::fenced);
     act("source thaws", script_.at_reclaim);
     container_ = Container::running;
-    waybills_.remove(offer_.container);
+    if (journal_.is_sound()) waybills_.remove(offer_.container);
     co_return;
   }
 
