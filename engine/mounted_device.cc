@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/unique_fd.h"
 #include "engine/mount_info.h"
 
@@ -77,6 +79,16 @@ std::uint64_t trim(const MountedDevice& device) {
   if (result < 0 && (errno == EOPNOTSUPP || errno == ENOTTY || errno == EROFS)) return 0;
   check_syscall(result, "ioctl(FITRIM)", place);
   return range.len;
+}
+
+void thaw_file_system(const MountedDevice& device) noexcept {
+  struct stat node {};
+  struct stat root {};
+  if (::stat(device.device.c_str(), &node) != 0 || ::stat(device.mount_point.c_str(), &root) != 0) return;
+  if (node.st_rdev != root.st_dev) return;
+  const UniqueFd directory(::open(device.mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.is_open() && ::ioctl(directory.get(), FITHAW, 0) == 0)
+    log(LogLevel::warn, "event=file_system_thawed mount_point=" + device.mount_point.native());
 }
 
 }  // namespace vmigrate

@@ -23,5 +23,8 @@ MountedDevice find_mounted_device(const std::filesystem::path& rootfs);
 /// Discards what the file system does not use (FITRIM), so that it reads as holes. Returns the bytes trimmed; 0 when
 /// the file system or device cannot. Blocking.
 std::uint64_t trim(const MountedDevice& device);
+/// Ends a freeze of the file system (FIFREEZE) that a dead process has left. Nothing happens if it is not frozen, or no
+/// longer mounted there. Blocking.
+void thaw_file_system(const MountedDevice& device) noexcept;
 
 }  // namespace vmigrate

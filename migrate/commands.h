@@ -14,5 +14,9 @@ int run(const RulesCommand& command);
 int run(const ImageCreateCommand& command);
 int run(const ImageDigestCommand& command);
 int run(const StatesCommand& command);
+int run(const StatusCommand& command);
+int run(const RecoverCommand& command);
+int run(const JournalCommand& command);
+int run(const ResolveCommand& command);
 
 }  // namespace vmigrate

@@ -238,6 +238,7 @@ Task<> LocalArrival::start_from_disk() {
 }
 
 void LocalArrival::close_journal() noexcept {
+  checkpoint_.reset();   // while there is still a waybill to find it by
   forget_waybill();
   journal_.reset();
 }

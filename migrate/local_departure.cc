@@ -114,6 +114,7 @@ Task<> LocalDeparture::adopt(SourceState state) {
     auto images = ImageDir::take_over(host_.state.scratch(), checkpoint_name());
     if (images) checkpoint_.emplace(std::move(*images));
     if (checkpoint_) end_commands_on(checkpoint_->path(), kDumpPatience);
+    thaw_file_system(found_.device);   // it was frozen for the last round
     forget_tracker(host_.pool, found_.device);
   };
   co_await offload(host_.pool, work);

@@ -22,6 +22,11 @@ struct Storage {
   RulesCommand rules;
   ImageCreateCommand image_create;
   ImageDigestCommand image_digest;
+  StatusCommand status;
+  RecoverCommand recover;
+  JournalCommand journal;
+  ResolveCommand resolve;
+  std::int64_t recover_timeout_s = 60;
   std::int64_t downtime_max_ms = 1000;
   std::int64_t freeze_timeout_s = 10;
   std::int64_t sample_s = 5;
@@ -115,6 +120,38 @@ void add_image(CLI::App& app, Storage& storage) {
   digest->add_option("IMAGE", storage.image_digest.image, "a raw image or block device")->required();
 }
 
+void add_status(CLI::App& app, Storage& storage) {
+  CLI::App* status = app.add_subcommand("status", "who may run each container, here and by the other host's word");
+  status->add_option("CTID", storage.status.container, "only this one");
+  status->add_flag("--json", storage.status.is_json, "a JSON list");
+  add_host_options(*status, storage.status.host);
+  CLI::App* journal = app.add_subcommand("journal", "read a journal, also on the disk of a dead host");
+  journal->require_subcommand(1);
+  for (const char* verb : {"show", "verify"})
+    journal->add_subcommand(verb, std::string(verb) == "show" ? "print its records" : "say if it can be trusted")
+        ->add_option("FILE", storage.journal.file, "STATE-DIR/journal/CTID")
+        ->required();
+}
+
+void add_recovery(CLI::App& app, Storage& storage) {
+  CLI::App* recover = app.add_subcommand("recover", "end what a command or agent that died here left unfinished");
+  recover->add_option("--timeout", storage.recover_timeout_s, "how long the other host is asked, in s")
+      ->check(CLI::Range(1, 24 * 3600))->capture_default_str();
+  add_host_options(*recover, storage.recover.host);
+  CLI::App* resolve = app.add_subcommand("resolve", "decide for a host that never comes back");
+  resolve->add_option("CTID", storage.resolve.container, "the container")->required();
+  ResolveCommand& command = storage.resolve;
+  CLI::App* word = resolve->add_option_group("decision")->require_option(1);
+  word->add_flag_callback("--take-back", [&command] { command.word = HumanWord::take_back; },
+                          "on the source: it never ran there; needs --peer-journal");
+  word->add_flag_callback("--accept", [&command] { command.word = HumanWord::accept; },
+                          "on the destination: it was given to us; needs --peer-journal");
+  word->add_flag_callback("--discard-mine", [&command] { command.word = HumanWord::discard_mine; },
+                          "on the destination: it will never run here");
+  resolve->add_option("--peer-journal", command.peer_journal, "the other host's journal of it, read while it is stopped");
+  add_host_options(*resolve, command.host);
+}
+
 /// CLI11 lets positionals be absent when a subcommand is given, so their presence is checked here.
 void require_positionals(const Errand& errand) {
   if (errand.source.empty() || errand.destination.empty() || errand.container.empty())
@@ -124,6 +161,16 @@ void require_positionals(const Errand& errand) {
 CommandLine chosen(const CLI::App& app, Storage& storage) {
   if (app.got_subcommand("serve")) return storage.serve;
   if (app.got_subcommand("states")) return StatesCommand{};
+  if (app.got_subcommand("status")) return storage.status;
+  if (app.got_subcommand("resolve")) return storage.resolve;
+  if (app.got_subcommand("recover")) {
+    storage.recover.timeout = std::chrono::seconds(storage.recover_timeout_s);
+    return storage.recover;
+  }
+  if (app.got_subcommand("journal")) {
+    storage.journal.is_shown = app.get_subcommand("journal")->got_subcommand("show");
+    return storage.journal;
+  }
   if (app.got_subcommand("rules")) return storage.rules;
   if (app.got_subcommand("pki")) {
     if (app.get_subcommand("pki")->got_subcommand("init")) return storage.pki_init;
@@ -161,6 +208,8 @@ std::variant<ParsedOptions, HelpText> parse_options(int argc, const char* const*
   add_pki(app, storage);
   add_rules(app, storage.rules);
   add_image(app, storage);
+  add_status(app, storage);
+  add_recovery(app, storage);
   app.add_subcommand("states", "print the states of a migration as a Mermaid diagram");
   try {
     app.parse(argc, argv);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/image_builder.h"
+#include "migrate/human_word.h"
 #include "migrate/orchestrator.h"
 #include "transport/pki.h"
 
@@ -56,9 +57,29 @@ struct ImageDigestCommand {
   std::filesystem::path image;
 };
 struct StatesCommand {};
+struct StatusCommand {
+  std::string container;   ///< empty: all
+  bool is_json = false;
+  HostOptions host;
+};
+struct RecoverCommand {
+  std::chrono::seconds timeout{60};   ///< how long the other side is asked
+  HostOptions host;
+};
+struct JournalCommand {
+  std::filesystem::path file;
+  bool is_shown = false;              ///< else only verified
+};
+struct ResolveCommand {
+  std::string container;
+  HumanWord word = HumanWord::discard_mine;
+  std::filesystem::path peer_journal;
+  HostOptions host;
+};
 
 using CommandLine = std::variant<MigrateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand, RulesCommand,
-                                 ImageCreateCommand, ImageDigestCommand, StatesCommand>;
+                                 ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand, RecoverCommand,
+                                 JournalCommand, ResolveCommand>;
 
 struct ParsedOptions {
   CommandLine command;
