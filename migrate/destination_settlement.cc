@@ -36,7 +36,7 @@ bool DestinationSettlement::is_waiting() const {
 
 Task<> DestinationSettlement::take_over(Channel& channel) {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.container);
   line.on_call([&channel] { channel.close(); });   // it calls because it does not hear us any more
   parts_.cancellation.on_request([this, &channel] {
     if (is_waiting()) channel.close();
@@ -57,7 +57,7 @@ Task<> DestinationSettlement::take_over(Channel& channel) {
 
 Task<> DestinationSettlement::go_on() {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.container);
   if (parts_.stage.state() == DestinationState::owning) {
     co_await run_until_it_does();
     using namespace asio::experimental::awaitable_operators;
