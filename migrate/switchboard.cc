@@ -10,7 +10,10 @@ namespace vmigrate {
 
 Switchboard::Line::Line(const asio::any_io_executor& executor, Switchboard& board, MigrationId id,
                         std::string container)
-    : board_(board), id_(id), container_(std::move(container)), rings_(executor, asio::steady_timer::time_point::max()) {
+    : board_(board),
+      id_(id),
+      container_(std::move(container)),
+      rings_(executor, asio::steady_timer::time_point::max()) {
   const bool is_new = board_.lines_.emplace(id, this).second;
   MIGRATE_ASSERT(is_new);
 }
