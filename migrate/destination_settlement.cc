@@ -95,6 +95,7 @@ Task<> DestinationSettlement::ask_until_told(Switchboard::Line& line) {
 Task<> DestinationSettlement::talk(std::unique_ptr<Channel> call, Switchboard::Line& line) {
   const bool was_called = call != nullptr;
   if (!was_called) call = co_await parts_.dial();
+  if (!was_called && line.has_call()) co_return;
   line.on_call([&channel = *call] { channel.close(); });
   call->set_idle_timeout(kTalkTimeout);
   if (was_called) {

@@ -29,6 +29,7 @@ class Switchboard {
 
     /// The channel of a peer that has said Ask and waits for the answer; null if none called within `patience`.
     Task<std::unique_ptr<Channel>> next_call(Clock& clock, Duration patience);
+    bool has_call() const { return call_ != nullptr; }
     /// Runs when a call comes in: what takes the session out of a wait on an older connection. Must not throw.
     void on_call(std::function<void()> interrupt) { interrupt_ = std::move(interrupt); }
 
