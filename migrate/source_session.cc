@@ -308,11 +308,14 @@ Task<bool> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
   report_.outcome = Outcome::aborted;
   report_.failure = failure;
   std::string resume_failure;
+  const bool has_stood = frozen_since_ != TimePoint{};
+  if (has_stood) lap("failed step");
   try {
     co_await parts_.departure.resume();
   } catch (const std::exception& error) {
     resume_failure = error.what();
   }
+  if (has_stood) lap("roll back");
   const bool is_resumed = resume_failure.empty();
   if (!is_resumed) report_.failure->sentence += "; and the container could not be thawed: " + resume_failure;
   if (is_peer_lost) co_return is_resumed;

@@ -91,6 +91,7 @@ def every_fault_of_criu():
 # --- harm -------------------------------------------------------------------------------------------------------------
 
 HARMS = {
+    "kill both": "kill -9 of both agents while the {side}'s stands",
     "kill the other": "kill -9 of the other agent while the {side}'s stands",
     "reset": "a reset connection while the {side}'s agent stands",
     "silence": "3 s of silence on the wire while the {side}'s agent stands",
@@ -191,9 +192,11 @@ def do_harm(stage, harm, victim):
     lab = stage.lab
     other = next(host for host in HOSTS if host != victim)
     with standing(lab, victim):
-        if harm == "kill the other":
+        if harm.startswith("kill"):
             kill_agent(lab, other)
             stage.agent(other)
+        if harm == "kill both":
+            kill_agent(lab, victim)
         elif harm == "reset":
             reset(lab, victim)
         elif harm == "stall":
@@ -224,17 +227,23 @@ def meet_late(stage, fault):
     return result
 
 
+# Before that it only checks what the kernel can do.
+CRIU_WORKS_AFTER = {"source": "to=freezing", "destination": "to=restoring"}
+
+
 def meet_without_criu(stage, fault):
     lab, hosts = stage.lab, stage.sides()
     victim = hosts[fault.side]
+    said = len(lab.agent_log(victim))
     move = lab.start_vmigrate("client", hosts["source"], hosts["destination"], stage.container.name)
+    wait_until(lambda: CRIU_WORKS_AFTER[fault.side] in lab.agent_log(victim)[said:], 30, f"the work of CRIU on {victim}", pause=0)
     wait_until(lambda: processes_of_criu(lab, [victim]), 30, f"CRIU to work on {victim}", pause=0)
     time.sleep(int(fault.harm) / 1000)
     killed = kill_criu(lab, [victim])
     result = move.wait(90)
     assert result.code in EXIT_CODES, result
     what, seconds = outcome(stage, hosts, move)
-    return f"{what}, {len(killed)} killed", seconds
+    return f"{len(killed)} killed, {what}", seconds
 
 
 # --- faults at random times -------------------------------------------------------------------------------------------
@@ -322,7 +331,7 @@ class Run:
             self.start_anew()
             return
         self.tally.passed += 1
-        self.tally.outcomes[what.split()[-1] if "killed" not in what else what.split(",")[0]] += 1
+        self.tally.outcomes[what.split()[-1]] += 1
         self.tally.settling.append(seconds)
         print(f"ok {name}: {what}, settled in {seconds:.1f} s ({time.monotonic() - started:.1f} s)", flush=True)
 

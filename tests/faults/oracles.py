@@ -148,10 +148,19 @@ class Stage:
         seconds = time.monotonic() - started
         self.ledger.writes_on()
         assert not self.sampler.moments_with_two, f"two ran, {len(self.sampler.moments_with_two)} samples"
+        self._check_gate()
         for host in HOSTS:
             self.descriptors.setdefault(self.lab.agent_pid(host), self.lab.descriptors(host))
         self._forget_kept_copies()
         return seconds
+
+    def _check_gate(self):
+        """The records say what is so: it may be started on the one host, and must not be on the other."""
+        where, name = self.container.is_where(), self.container.name
+        for host in HOSTS:
+            gate = self.lab.exec(host, self.lab.binary, "may-run", name, check=False)
+            has_record = (self.lab.state(host) / "journal" / name).exists()
+            assert gate.code == (0 if host in where or not has_record else 12), f"{where}, but {host} says: {gate}"
 
     def _forget_kept_copies(self):
         for host in HOSTS:
