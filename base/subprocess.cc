@@ -9,8 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <span>
 
 #include "base/assert.h"
@@ -22,6 +26,7 @@ namespace {
 constexpr std::size_t kOutputBytesMax = 1 << 20;
 constexpr std::size_t kErrorBytesMax = 64 << 10;
 constexpr auto kReapTimeout = std::chrono::seconds(5);
+constexpr auto kVigilInterval = std::chrono::milliseconds(100);
 
 struct Pipe {
   UniqueFd read_end;
@@ -73,6 +78,7 @@ class Child {
     if (!is_reaped_) kill_and_reap();
   }
 
+  pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
 
   void kill_and_reap() noexcept {
@@ -126,12 +132,51 @@ void feed(UniqueFd& fd, std::string_view& input) {
   if (input.empty() || (count < 0 && errno != EINTR && errno != EAGAIN)) fd.reset();
 }
 
+bool is_dead(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  const std::string stat((std::istreambuf_iterator<char>(file)), {});
+  const auto name_end = stat.rfind(") ");
+  return name_end != std::string::npos && stat.compare(name_end + 2, 1, "Z") == 0;
+}
+
+/// True if a child of the command's own, of any of its threads, has ended and nobody has asked how. False where the
+/// kernel does not tell.
+bool has_dead_child(pid_t pid) {
+  std::error_code ignored;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", ignored)) {
+    std::ifstream children(thread.path() / "children");
+    for (pid_t child = 0; children >> child;)
+      if (is_dead(child)) return true;
+  }
+  return false;
+}
+
+/// How long a command has been waiting for a dead child.
+class Vigil {
+ public:
+  Vigil(pid_t pid, std::chrono::milliseconds patience) : pid_(pid), patience_(patience) {}
+
+  bool is_kept() const { return patience_.count() > 0; }
+  bool is_over() {
+    if (!is_kept()) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (!has_dead_child(pid_)) since_ = now;
+    return now - since_ > patience_;
+  }
+
+ private:
+  pid_t pid_;
+  std::chrono::milliseconds patience_;
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+};
+
 /// Talks with the child until it has exited and its pipes are empty, or the deadline passes.
 void converse(const Command& command, Child& child, UniqueFd input, UniqueFd output, UniqueFd errors,
               CommandResult& result) {
   const auto deadline = std::chrono::steady_clock::now() + command.timeout;
   std::string_view rest = command.input;
   bool has_exited = false;
+  Vigil vigil(child.pid(), command.patience_with_dead_children);
   while (!has_exited || output.is_open() || errors.is_open()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
@@ -139,9 +184,14 @@ void converse(const Command& command, Child& child, UniqueFd input, UniqueFd out
       throw Error(Errc::timed_out, command.argv[0] + " did not end within " + std::to_string(command.timeout.count()) +
                                        " ms and was killed");
     }
+    if (!has_exited && vigil.is_over()) {
+      child.kill_and_reap();
+      throw Error(Errc::timed_out, command.argv[0] + " was killed: it waited for a process that had died");
+    }
+    const auto pause = vigil.is_kept() ? std::min(left, kVigilInterval) : left;
     std::array<pollfd, 4> fds = {pollfd{has_exited ? -1 : child.pidfd(), POLLIN, 0}, pollfd{input.get(), POLLOUT, 0},
                                  pollfd{output.get(), POLLIN, 0}, pollfd{errors.get(), POLLIN, 0}};
-    if (::poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0 && errno != EINTR)
+    if (::poll(fds.data(), fds.size(), static_cast<int>(pause.count())) < 0 && errno != EINTR)
       throw Error(errno, "poll");
     if (fds[1].revents != 0) feed(input, rest);
     if (fds[2].revents != 0) drain(output, result.output, keep_first);

@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kCheckTimeout = 20s;
 constexpr auto kRefreezeTimeout = 10s;
+constexpr auto kPatienceWithDeadCriu = 500ms;
 constexpr const char* kRuntimeLog = "runtime.log";
 
 // The container's link is down meanwhile, which isolates it better and costs less than CRIU's firewall rules (46 to 93
@@ -89,12 +90,20 @@ void append(std::vector<std::string>& words, const std::vector<std::string>& mor
   words.insert(words.end(), more.begin(), more.end());
 }
 
+/// The runtimes wait for CRIU by a socket that the tasks it forked hold too.
+Command criu_command(const std::string& config, const std::vector<std::string>& words,
+                     std::chrono::milliseconds timeout) {
+  return {.argv = with_criu_config(config, words),
+          .discards_output = true,
+          .timeout = timeout,
+          .patience_with_dead_children = kPatienceWithDeadCriu};
+}
+
 /// Returns the reason of a failure; empty on success.
 std::string run_dump(const ContainerInfo& container, const fs::path& images, std::chrono::milliseconds timeout) try {
   auto words = runtime_command(container.runtime, "checkpoint", images);
   append(words, {"--leave-running", container.id});
-  const auto result =
-      run_command({.argv = with_criu_config(kDumpConfig, words), .discards_output = true, .timeout = timeout});
+  const auto result = run_command(criu_command(kDumpConfig, words, timeout));
   return result.exit_status == 0 ? "" : reason_of(images, "dump.log", result);
 } catch (const Error& failure) {
   return failure.what();
@@ -124,8 +133,7 @@ void dump_blocking(const ContainerInfo& container, const fs::path& images, std::
 void run_restore(const ContainerInfo& container, const fs::path& images, std::chrono::milliseconds timeout) {
   auto words = runtime_command(container.runtime, "restore", images);
   append(words, {"--detach", "--bundle", container.bundle, container.id});
-  const auto result =
-      run_command({.argv = with_criu_config(kRestoreConfig, words), .discards_output = true, .timeout = timeout});
+  const auto result = run_command(criu_command(kRestoreConfig, words, timeout));
   if (result.exit_status != 0) throw Error(Errc::restore_failed, reason_of(images, "restore.log", result));
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/local_departure.h"
 
+#include <exception>
 #include <filesystem>
 #include <optional>
+#include <thread>
 
 #include "base/assert.h"
 #include "base/durable.h"
@@ -21,6 +23,7 @@ namespace vmigrate {
 namespace {
 
 constexpr auto kDumpPatience = std::chrono::seconds(3);
+constexpr auto kDeathByParasite = std::chrono::milliseconds(100);
 constexpr std::uint64_t kCheckpointBytesExtra = 64 << 20;   // page maps, descriptors, logs
 
 /// What is found out about a container before anything is touched.
@@ -70,6 +73,7 @@ class LocalDeparture final : public Departure {
  private:
   std::string checkpoint_name() const { return StateDir::scratch_name(found_.container.id, "-out"); }
   Task<bool> find_processes();
+  Task<> check_survived();
   std::string keep_image_as(const std::string& suffix) const;
 
   LocalHost host_;
@@ -81,6 +85,7 @@ class LocalDeparture final : public Departure {
   std::optional<FrozenContainer> frozen_;
   std::optional<FencedContainer> fenced_;
   std::optional<ImageDir> checkpoint_;
+  bool has_dump_failed_ = false;
 };
 
 Task<std::uint64_t> LocalDeparture::trim() {
@@ -155,14 +160,35 @@ Task<> LocalDeparture::stop() {
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
 }
 
-Task<> LocalDeparture::dump() { co_await host_.checkpointer.dump(*frozen_, *checkpoint_); }
+Task<> LocalDeparture::dump() {
+  has_dump_failed_ = true;
+  co_await host_.checkpointer.dump(*frozen_, *checkpoint_);
+  has_dump_failed_ = false;
+}
 
 Task<> LocalDeparture::resume() {
   MIGRATE_ASSERT(!fenced_.has_value());
-  if (frozen_) co_await frozen_->thaw();
-  frozen_.reset();
-  hold_.reset();
-  checkpoint_.reset();
+  std::exception_ptr failure;
+  try {
+    if (frozen_) co_await frozen_->thaw();
+    frozen_.reset();
+    hold_.reset();
+    checkpoint_.reset();
+  } catch (const std::exception&) {
+    failure = std::current_exception();
+  }
+  if (has_dump_failed_) co_await check_survived();
+  if (failure) std::rethrow_exception(failure);
+}
+
+/// A CRIU that was killed may have left its parasite in a task, and the task dies of it as soon as it runs.
+Task<> LocalDeparture::check_survived() {
+  const auto wait = [] { std::this_thread::sleep_for(kDeathByParasite); };
+  co_await offload(host_.pool, wait);
+  const ContainerInfo now = co_await host_.runtime.inspect(found_.container.id);
+  if (now.status != ContainerStatus::running)
+    throw Error(Errc::container_not_running, "container " + found_.container.id +
+                                                 " ended while CRIU wrote it down: start it again on the source");
 }
 
 void LocalDeparture::fence() {

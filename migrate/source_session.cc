@@ -21,6 +21,9 @@ constexpr auto kTellAbortedFor = 20s;
 constexpr auto kRefusalTimeout = 5s;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
 
+/// What happened, without what was to be done about it.
+std::string first_clause(const std::string& sentence) { return sentence.substr(0, sentence.find("; ")); }
+
 bool is_from_peer(std::exception_ptr thrown) {
   try {
     std::rethrow_exception(thrown);
@@ -317,7 +320,8 @@ Task<bool> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
   }
   if (has_stood) lap("roll back");
   const bool is_resumed = resume_failure.empty();
-  if (!is_resumed) report_.failure->sentence += "; and the container could not be thawed: " + resume_failure;
+  if (!is_resumed)
+    report_.failure->sentence = first_clause(failure.sentence) + "; and it does not go on: " + resume_failure;
   if (is_peer_lost) co_return is_resumed;
   // Should it not arrive, a destination without GO never runs the container.
   const Message abort = Abort{parts_.id, static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};

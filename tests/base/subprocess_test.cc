@@ -27,6 +27,19 @@ TEST_CASE("a command past its deadline is killed", "[base]") {
   CHECK_THROWS_AS(run_command({.argv = {"sleep", "60"}, .timeout = 50ms}), Error);
 }
 
+TEST_CASE("a command that waits for a child of its own that is dead is killed", "[base]") {
+  const Command command = {.argv = {"sh", "-c", "true & exec sleep 60"},
+                           .discards_output = true,
+                           .timeout = 30s,
+                           .patience_with_dead_children = 50ms};
+  REQUIRE_THROWS_WITH(run_command(command), "sh was killed: it waited for a process that had died");
+}
+
+TEST_CASE("a command is not disturbed while its children live", "[base]") {
+  const Command command = {.argv = {"sh", "-c", "sleep 0.5 & wait"}, .patience_with_dead_children = 50ms};
+  CHECK(run_command(command).exit_status == 0);
+}
+
 TEST_CASE("a failed command is reported by its last line", "[base]") {
   CHECK_THROWS_WITH(run_checked({.argv = {"sh", "-c", "echo no; echo why >&2; exit 1"}}, Errc::checkpoint_failed),
                     "sh -c failed with status 1: why");

@@ -83,6 +83,10 @@ class Sampler(threading.Thread):
         self.join()
 
 
+class ClientLost(AssertionError):
+    pass
+
+
 class Stage:
     """The container, its client and its watchman; made anew after a failure."""
 
@@ -146,7 +150,10 @@ class Stage:
         started = time.monotonic()
         wait_until(lambda: not self.unsettled(), SETTLED_WITHIN, lambda: f"to be settled: {self.unsettled()}")
         seconds = time.monotonic() - started
-        self.ledger.writes_on()
+        try:
+            self.ledger.writes_on()
+        except (OSError, AssertionError) as failure:
+            raise ClientLost(f"the client's connection is dead: {failure}") from failure
         assert not self.sampler.moments_with_two, f"two ran, {len(self.sampler.moments_with_two)} samples"
         self._check_gate()
         for host in HOSTS:
