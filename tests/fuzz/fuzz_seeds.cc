@@ -191,7 +191,7 @@ void add_document(std::vector<Seed>& seeds, const std::string& name, const std::
 
 void add_documents(std::vector<Seed>& seeds) {
   add_document(seeds, "offer", to_json(offer()));
-  add_document(seeds, "answer", to_json(Answer{host(), "/var/lib/ct7.img", "10.0.0.2:7700"}));
+  add_document(seeds, "answer", to_json(Answer{host(), "/var/lib/ct7.img", "10.0.0.2:7700", 0x12345678}));
   add_document(seeds, "request", to_json(Request{.container = "ct7", .peer = "beta:7701", .options = {}}));
   add_document(seeds, "network", to_json(network()));
 }
