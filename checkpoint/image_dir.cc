@@ -24,7 +24,7 @@ namespace vmigrate {
 namespace {
 
 constexpr std::size_t kNameBytesMax = 255;
-constexpr std::size_t kDigestBufferBytes = 1 << 20;
+constexpr std::size_t kDigestBufferBytes = 64 << 10;
 constexpr std::uint64_t kLogRoomBytes = 16 << 20;  // what CRIU writes beside the images: its log and statistics
 constexpr std::string_view kFirstCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
