@@ -69,6 +69,12 @@ class WatchedSession {
   }
 
   fs::path pages() const { return world.directory.path() / "source" / "checkpoint" / "pages-2.img"; }
+  /// One file of the checkpoint as it has arrived.
+  fs::path arrived_file(std::mt19937_64& random) const {
+    const fs::path arrived = world.directory.path() / "destination" / "checkpoint";
+    const std::set<fs::path> files{fs::directory_iterator(arrived), {}};
+    return *std::next(files.begin(), static_cast<std::ptrdiff_t>(random() % files.size()));
+  }
   int restores() const { return restores_; }
 
   /// What anybody could tell afterwards, on either side.
@@ -157,6 +163,13 @@ const char* why_harmless(const FrameDamage& damage) {
   return nullptr;
 }
 
+void check_that_it_was_refused(WatchedSession& session) {
+  CHECK(session.broken_rule().empty());
+  CHECK(session.world.source_runs());
+  CHECK(session.restores() == 0);
+  CHECK(session.world.failure() == Errc::digest_mismatch);
+}
+
 /// Counts, and keeps the first few that must not be.
 class Tally {
  public:
@@ -223,7 +236,7 @@ TEST_CASE("a frame damaged after TLS ends the migration, or changes nothing; exa
 }
 
 TEST_CASE("a checkpoint that changes while it is sent is not restored", "[migrate][corruption]") {
-  for (std::uint64_t seed = 1; seed <= corruption::kSessions / 50; ++seed) {
+  for (std::uint64_t seed = kFirstSeed; seed <= corruption::kSessions / 50; ++seed) {
     INFO("seed " << seed);
     WatchedSession session(seed);
     std::mt19937_64 random(seed);
@@ -235,10 +248,24 @@ TEST_CASE("a checkpoint that changes while it is sent is not restored", "[migrat
       return WatchedChannel::Fate::arrives;
     });
     session.world.migrate();
-    CHECK(is_changed);
-    CHECK(session.broken_rule().empty());
-    CHECK(session.world.source_runs());
-    CHECK(session.restores() == 0);
-    CHECK(session.world.failure() == Errc::digest_mismatch);
+    REQUIRE(is_changed);
+    check_that_it_was_refused(session);
   }
+}
+
+TEST_CASE("a checkpoint that changes on the destination before it is verified is not restored",
+          "[migrate][corruption]") {
+  constexpr std::uint64_t kLastSeed = corruption::kSessions / 10;
+  for (std::uint64_t seed = kFirstSeed; seed <= kLastSeed; ++seed) {
+    INFO("seed " << seed);
+    WatchedSession session(seed);
+    std::mt19937_64 random(seed);
+    session.world.to_source->before_handling([&](const Message& message) {
+      if (std::holds_alternative<Manifest>(message)) corruption::damage_file(session.arrived_file(random), random);
+    });
+    session.world.migrate();
+    check_that_it_was_refused(session);
+  }
+  std::cout << kLastSeed << " sessions with one damaged file on the destination, seeds " << kFirstSeed << " to "
+            << kLastSeed << ": all refused, restore was never called\n";
 }
