@@ -101,8 +101,8 @@ TEST_CASE("no damage to a checkpoint's files or to its Manifest is taken for wha
     else ++refused[what];
     if (!hits_manifest) checkpoint.mend();
   }
-  std::cout << corruption::kCheckpoints << " damaged checkpoints, seeds 1 to " << corruption::kCheckpoints
-            << ", all refused:\n";
+  std::cout << "Of " << corruption::kCheckpoints << " damaged checkpoints, seeds 1 to " << corruption::kCheckpoints
+            << ", were refused:\n";
   for (const auto& [what, count] : refused) std::cout << "  " << count << " times " << what << "\n";
   INFO(accepted);
   CHECK(accepted.empty());

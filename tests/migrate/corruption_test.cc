@@ -163,11 +163,10 @@ const char* why_harmless(const FrameDamage& damage) {
   return nullptr;
 }
 
-void check_that_it_was_refused(WatchedSession& session) {
-  CHECK(session.broken_rule().empty());
-  CHECK(session.world.source_runs());
-  CHECK(session.restores() == 0);
-  CHECK(session.world.failure() == Errc::digest_mismatch);
+/// Refused because of its digest, before anything was restored.
+bool is_refused(WatchedSession& session) {
+  return session.broken_rule().empty() && session.world.source_runs() && session.restores() == 0 &&
+         session.world.failure() == Errc::digest_mismatch;
 }
 
 /// Counts, and keeps the first few that must not be.
@@ -249,13 +248,14 @@ TEST_CASE("a checkpoint that changes while it is sent is not restored", "[migrat
     });
     session.world.migrate();
     REQUIRE(is_changed);
-    check_that_it_was_refused(session);
+    CHECK(is_refused(session));
   }
 }
 
 TEST_CASE("a checkpoint that changes on the destination before it is verified is not restored",
           "[migrate][corruption]") {
   constexpr std::uint64_t kLastSeed = corruption::kSessions / 10;
+  std::uint64_t refused = 0;
   for (std::uint64_t seed = kFirstSeed; seed <= kLastSeed; ++seed) {
     INFO("seed " << seed);
     WatchedSession session(seed);
@@ -264,8 +264,10 @@ TEST_CASE("a checkpoint that changes on the destination before it is verified is
       if (std::holds_alternative<Manifest>(message)) corruption::damage_file(session.arrived_file(random), random);
     });
     session.world.migrate();
-    check_that_it_was_refused(session);
+    const bool is_one_more = is_refused(session);
+    CHECK(is_one_more);
+    if (is_one_more) ++refused;
   }
   std::cout << kLastSeed << " sessions with one damaged file on the destination, seeds " << kFirstSeed << " to "
-            << kLastSeed << ": all refused, restore was never called\n";
+            << kLastSeed << ": " << refused << " refused before restore was called\n";
 }
