@@ -54,6 +54,7 @@ Task<> DestinationSession::judge(const Open& open) {
   outcome_.offer = offer_from_json(open.offer);
   Answer answer = co_await parts_.host.check(outcome_.offer);
   answer.agent = parts_.agent_address;
+  answer.offer_checksum = checksum_of(open.offer);
   agent_ = parts_.dialled.empty() ? outcome_.offer.agent : parts_.dialled;
   if (!outcome_.offer.is_dry_run) co_await make_room();
   const Message accept = Accept{open.id, to_json(answer)};

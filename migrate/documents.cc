@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "migrate/report.h"
+#include "transport/frame.h"
 
 namespace vmigrate {
 
@@ -128,12 +129,18 @@ Offer offer_from_json(const std::string& text) {
 }
 
 std::string to_json(const Answer& answer) {
-  return json{{"host", encode(answer.host)}, {"image", answer.image}, {"agent", answer.agent}}.dump();
+  return json{{"host", encode(answer.host)},
+              {"image", answer.image},
+              {"agent", answer.agent},
+              {"offer_checksum", answer.offer_checksum}}
+      .dump();
 }
 
 Answer answer_from_json(const std::string& text) {
-  return parse(text, "the answer",
-               [](const json& in) { return Answer{decode_host(in.at("host")), in.at("image"), in.at("agent")}; });
+  return parse(text, "the answer", [](const json& in) {
+    return Answer{decode_host(in.at("host")), in.at("image"), in.at("agent"),
+                  static_cast<std::uint32_t>(bounded(in, "offer_checksum", UINT32_MAX))};
+  });
 }
 
 std::string to_json(const Request& request) {
@@ -151,5 +158,7 @@ Request request_from_json(const std::string& text) {
                    decode_options(in.at("options"))};
   });
 }
+
+std::uint32_t checksum_of(const std::string& offer_text) { return crc32c(std::as_bytes(std::span(offer_text))); }
 
 }  // namespace vmigrate

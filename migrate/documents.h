@@ -62,6 +62,7 @@ struct Answer {
   HostFacts host;
   std::string image;                    ///< where the copy will be, for the report
   std::string agent;                    ///< where Ask reaches the destination's agent; empty if it has none
+  std::uint32_t offer_checksum = 0;     ///< of the offer as it arrived, see checksum_of()
 };
 
 /// Who starts what: an operator to an agent (Start), or a destination's agent to a source's (Pull).
@@ -80,5 +81,8 @@ std::string to_json(const Request& request);
 Offer offer_from_json(const std::string& text);
 Answer answer_from_json(const std::string& text);
 Request request_from_json(const std::string& text);
+
+/// CRC-32C of an offer's text. The image and the checkpoint have digests; this is what the rest has.
+std::uint32_t checksum_of(const std::string& offer_text);
 
 }  // namespace vmigrate

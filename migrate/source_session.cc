@@ -89,13 +89,17 @@ Task<> SourceSession::run_steps() {
 
 Task<> SourceSession::introduce() {
   parts_.channel.set_idle_timeout(kAnswerTimeout);
-  const Message open = Open{parts_.id, to_json(parts_.departure.offer())};
+  const std::string offer = to_json(parts_.departure.offer());
+  const Message open = Open{parts_.id, offer};
   co_await parts_.channel.send(open);
   const Accept accept = co_await expect<Accept>(parts_.channel);
   if (accept.id != parts_.id)
     throw Error(Errc::protocol_violation,
                 parts_.channel.peer_name() + " accepted another migration than the one offered");
-  agent_ = parts_.dialled.empty() ? answer_from_json(accept.answer).agent : parts_.dialled;
+  const Answer answer = answer_from_json(accept.answer);
+  if (answer.offer_checksum != checksum_of(offer))
+    throw Error(Errc::protocol_violation, "the offer did not reach " + parts_.channel.peer_name() + " as it was sent");
+  agent_ = parts_.dialled.empty() ? answer.agent : parts_.dialled;
   parts_.departure.note({.side = Side::source,
                          .migration = parts_.id,
                          .peer = parts_.channel.peer_name(),

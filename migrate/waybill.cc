@@ -28,6 +28,18 @@ std::string read_text(const DiskFile& file) {
   return text;
 }
 
+Side side_called(const std::string& word) {
+  if (word != "source" && word != "destination") throw Error(Errc::internal, "\"" + word + "\" is no side");
+  return word == "source" ? Side::source : Side::destination;
+}
+
+Waybill waybill_named(const std::string& container, const std::string& text) {
+  Waybill waybill = waybill_from_json(text);
+  if (waybill.offer.container != container)
+    throw Error(Errc::internal, "it is the waybill of " + waybill.offer.container);
+  return waybill;
+}
+
 }  // namespace
 
 std::string to_json(const Waybill& waybill) {
@@ -47,7 +59,7 @@ std::string to_json(const Waybill& waybill) {
 Waybill waybill_from_json(const std::string& text) try {
   const json document = json::parse(text);
   Waybill waybill;
-  waybill.side = document.at("side") == "source" ? Side::source : Side::destination;
+  waybill.side = side_called(document.at("side"));
   waybill.migration = bits128_from_hex(document.at("migration").get<std::string>());
   waybill.peer = document.at("peer");
   waybill.peer_agent = document.at("peer_agent");
@@ -57,6 +69,8 @@ Waybill waybill_from_json(const std::string& text) try {
                     document.at("file_system"), document.at("image").get<std::string>()};
   return waybill;
 } catch (const json::exception& failure) {
+  throw Error(Errc::internal, std::string("this is no waybill: ") + failure.what());
+} catch (const Error& failure) {
   throw Error(Errc::internal, std::string("this is no waybill: ") + failure.what());
 }
 
@@ -81,7 +95,7 @@ std::vector<Waybill> WaybillDir::list() const {
     if (name.ends_with(kUnfinished)) continue;
     try {
       const auto file = disk_->open(directory_ / name);
-      if (file) waybills.push_back(waybill_from_json(read_text(*file)));
+      if (file) waybills.push_back(waybill_named(name, read_text(*file)));
     } catch (const std::exception& failure) {
       log(LogLevel::error, "event=bad_waybill path=" + (directory_ / name).native() + " reason=" + failure.what());
     }

@@ -25,8 +25,8 @@ struct Waybill {
   MountedDevice device;                 ///< source: what carries the root file system
 };
 
-/// Throws Error(Errc::internal) for anything that is missing or of another type.
 std::string to_json(const Waybill& waybill);
+/// Throws Error(Errc::internal) for anything that is missing, of another type, or no word that we know.
 Waybill waybill_from_json(const std::string& text);
 
 /// The waybills of one host: a file for each container, named by its id. Whoever writes or removes one holds the

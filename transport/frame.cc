@@ -30,7 +30,7 @@ void check_lengths(const FrameHeader& header) {
 }  // namespace
 
 std::uint32_t crc32c(std::span<const std::byte> bytes) noexcept {
-  // Bit by bit: it is only ever run over 12 bytes.
+  // Bit by bit: it is run over 12 bytes, and once over an offer.
   std::uint32_t crc = ~0U;
   for (const std::byte b : bytes) {
     crc ^= std::to_integer<std::uint32_t>(b);

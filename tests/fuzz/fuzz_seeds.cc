@@ -7,6 +7,7 @@
 #include "checkpoint/network.h"
 #include "migrate/documents.h"
 #include "migrate/journal_slots.h"
+#include "migrate/waybill.h"
 #include "tests/support/message_samples.h"
 #include "transport/frame.h"
 
@@ -191,9 +192,12 @@ void add_document(std::vector<Seed>& seeds, const std::string& name, const std::
 
 void add_documents(std::vector<Seed>& seeds) {
   add_document(seeds, "offer", to_json(offer()));
-  add_document(seeds, "answer", to_json(Answer{host(), "/var/lib/ct7.img", "10.0.0.2:7700"}));
+  add_document(seeds, "answer", to_json(Answer{host(), "/var/lib/ct7.img", "10.0.0.2:7700", 0x12345678}));
   add_document(seeds, "request", to_json(Request{.container = "ct7", .peer = "beta:7701", .options = {}}));
   add_document(seeds, "network", to_json(network()));
+  const MountedDevice device{"/dev/loop3", "/srv/ct7", "ext4", "/var/lib/ct7.img"};
+  add_document(seeds, "waybill",
+               to_json(Waybill{Side::source, {7, 8}, "beta", "beta:7701", offer(), "/bundles/ct7", device}));
 }
 
 constexpr std::string_view kConfig = R"({

@@ -21,7 +21,7 @@ void message(Bytes input);    ///< a type, then a payload
 void lz4(Bytes input);        ///< u32 announced length, then a compressed payload
 void journal(Bytes input);    ///< slots; also with their checksums put right
 void image(Bytes input);      ///< steps that fill and verify a checkpoint's directory, see image_fuzz.cc
-void documents(Bytes input);  ///< 'o', 'a', 'r' or 'n' for offer, answer, request, network; then its JSON
+void documents(Bytes input);  ///< 'o', 'a', 'r', 'n' or 'w' for offer, answer, request, network, waybill; then its JSON
 void config(Bytes input);     ///< an OCI config.json
 
 /// What `read` returns, or nothing if it refused with one of `refusals`.

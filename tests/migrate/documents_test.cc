@@ -45,7 +45,9 @@ Request some_request() {
   return {.container = "ct7", .peer = "beta:7701", .is_pull = true, .is_dry_run = true, .options = unusual_options()};
 }
 
-Answer some_answer() { return {{"x86_64", "6.12.1", {"fpu"}, "criu 4.2.1"}, "/var/lib/ct7.img", "10.0.0.2:7700"}; }
+Answer some_answer() {
+  return {{"x86_64", "6.12.1", {"fpu"}, "criu 4.2.1"}, "/var/lib/ct7.img", "10.0.0.2:7700", 0xfedcba98};
+}
 
 template <typename Parse>
 void check_refused(const std::string& text, Parse parse) {

@@ -118,6 +118,7 @@ class SessionWorld {
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
                            "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); }});
     report = co_await session.run();
+    departure->end();
     to_destination->close();
     is_source_done_ = true;
   }

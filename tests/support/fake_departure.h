@@ -37,13 +37,18 @@ class FakeDeparture final : public Departure {
         pool_(pool),
         offer_(std::move(offer)),
         story_(story),
-        journal_(directory / "journal", offer_.container),
+        journal_(std::in_place, directory / "journal", offer_.container),
         waybills_(directory / "waybills"),
         digests_(volume.geometry(), directory),
         checkpoint_(ImageDir::adopt(make(directory / "checkpoint"), offer_.checkpoint_bytes_max)) {
-    story_.follow("source", journal_);
+    story_.follow("source", *journal_);
   }
-  ~FakeDeparture() override { story_.forget(journal_); }
+  ~FakeDeparture() override { end(); }
+  /// The session is over: from now on the journal answers.
+  void end() {
+    if (journal_) story_.forget(*journal_);
+    journal_.reset();
+  }
 
   Script& script() { return script_; }
   Container container() const { return container_; }
@@ -52,7 +57,7 @@ class FakeDeparture final : public Departure {
   TimePoint stopped_at{};
 
   const Offer& offer() const override { return offer_; }
-  Journal& journal() override { return journal_; }
+  Journal& journal() override { return *journal_; }
   void note(Waybill waybill) override { waybills_.write(waybill); }
   void forget() noexcept override { waybills_.remove(offer_.container); }
   Volume& volume() override { return volume_; }
@@ -115,7 +120,7 @@ class FakeDeparture final : public Departure {
     return directory;
   }
   bool newest_is(RecordType type) const {
-    const auto newest = journal_.newest();
+    const auto newest = journal_->newest();
     return newest && newest->type == type;
   }
   void act(const std::string& what, const std::function<void()>& hook) {
@@ -127,7 +132,7 @@ class FakeDeparture final : public Departure {
   asio::thread_pool& pool_;
   Offer offer_;
   Story& story_;
-  Journal journal_;
+  std::optional<Journal> journal_;
   WaybillDir waybills_;
   DigestIndex digests_;
   ImageDir checkpoint_;

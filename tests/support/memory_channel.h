@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Two Channels joined by bounded queues in memory. Every message is really encoded, framed and decoded.
+// Two Channels joined by bounded queues in memory. Every message is really encoded, framed and decoded; the reader sees
+// one stream of bytes, in which a frame that was cut makes it lose its place.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +21,7 @@
 #include "base/assert.h"
 #include "transport/channel.h"
 #include "transport/frame.h"
+#include "transport/lz4_codec.h"
 
 namespace vmigrate {
 
@@ -29,6 +33,11 @@ class MemoryLink {
     Duration idle_timeout = std::chrono::seconds(30);
   };
 
+  /// A header and its payload, as they travel.
+  using Frame = std::vector<std::byte>;
+  /// What arrives when side 0 or 1 sends `frame`: usually just that.
+  using Transit = std::function<std::vector<Frame>(std::size_t side, Frame frame)>;
+
   MemoryLink(asio::any_io_executor executor, Options options)
       : options_(options), directions_{Direction(executor), Direction(executor)} {}
 
@@ -36,6 +45,7 @@ class MemoryLink {
   void cut() noexcept {
     for (Direction& direction : directions_) {
       direction.frames.clear();
+      direction.bytes_taken = 0;
       direction.is_open = false;
       direction.changed.cancel();
     }
@@ -43,28 +53,36 @@ class MemoryLink {
   /// cut() as soon as `messages` more were handed over, counted over both directions. The last of them is lost.
   void cut_after(std::size_t messages) { messages_until_cut_ = messages; }
   std::size_t messages_sent() const { return messages_sent_; }
+  void in_transit(Transit transit) { transit_ = std::move(transit); }
 
  private:
   friend class MemoryChannel;
-  using Frame = std::vector<std::byte>;
   struct Direction {
     explicit Direction(const asio::any_io_executor& executor) : changed(executor) {
       changed.expires_at(asio::steady_timer::time_point::max());
     }
     std::deque<Frame> frames;
+    std::size_t bytes_taken = 0;  // of the first frame
     bool is_open = true;
     asio::steady_timer changed;  // never expires; cancelled to say "look again"
   };
 
-  void push(Direction& direction, Frame frame) {
+  void push(std::size_t side, Frame frame) {
     ++messages_sent_;
-    direction.frames.push_back(std::move(frame));
+    Direction& direction = directions_[side];
+    if (transit_) {
+      for (Frame& arriving : transit_(side, std::move(frame)))
+        if (!arriving.empty()) direction.frames.push_back(std::move(arriving));
+    } else {
+      direction.frames.push_back(std::move(frame));
+    }
     direction.changed.cancel();
     if (messages_until_cut_ && --*messages_until_cut_ == 0) cut();
   }
 
   Options options_;
   std::array<Direction, 2> directions_;
+  Transit transit_;
   std::optional<std::size_t> messages_until_cut_;
   std::size_t messages_sent_ = 0;
 };
@@ -74,6 +92,7 @@ class MemoryChannel final : public Channel {
   /// `side` 0 or 1. `clock` measures the idle timeout and must outlive the channel.
   MemoryChannel(std::shared_ptr<MemoryLink> link, std::size_t side, Clock& clock, std::string peer_name)
       : link_(std::move(link)),
+        side_(side),
         out_(link_->directions_[side]),
         in_(link_->directions_[1 - side]),
         clock_(clock),
@@ -89,25 +108,34 @@ class MemoryChannel final : public Channel {
     if (!out_.is_open) throw_lost();
     MemoryLink::Frame frame = framed(message);
     bytes_sent_ += frame.size();
-    link_->push(out_, std::move(frame));
+    link_->push(side_, std::move(frame));
   }
 
   Task<Message> receive() override {
+    if (has_lost_its_place_) throw_lost();
     const TimePoint deadline = clock_.now() + idle_timeout_;
-    while (!is_closed_ && in_.is_open && in_.frames.empty()) co_await wait(in_, deadline, "said");
-    if (is_closed_ || in_.frames.empty()) throw_lost();
-    received_ = std::move(in_.frames.front());
-    in_.frames.pop_front();
-    in_.changed.cancel();
-    const std::span<const std::byte> frame(received_);
-    const FrameHeader header = decode_header(frame.first<kFrameHeaderBytes>());
+    co_await wait_for_bytes(deadline);
+    has_lost_its_place_ = true;
+    const std::span<std::byte> head(head_);
+    co_await read(head, deadline);
+    const FrameHeader header = decode_header(head_);
     if (header.plain_bytes > payload_limit_) throw Error(Errc::protocol_violation, peer_name_ + " says too much");
-    co_return decode(header.type, frame.subspan(kFrameHeaderBytes));
+    wire_.resize(header.wire_bytes);
+    const std::span<std::byte> wire(wire_);
+    co_await read(wire, deadline);
+    if (header.is_lz4) {
+      plain_.resize(header.plain_bytes);
+      lz4_expand(wire_, plain_);
+    }
+    Message message = decode(header.type, header.is_lz4 ? plain_ : wire_);
+    has_lost_its_place_ = false;
+    co_return message;
   }
 
   void set_idle_timeout(Duration timeout) override { idle_timeout_ = timeout; }
   void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
-  void set_compression(Compression) override {}
+  /// Only lz4 compresses: what pays is nothing that a simulation can measure.
+  void set_compression(Compression compression) override { compression_ = compression; }
   /// What was sent before still reaches the peer.
   void close() noexcept override {
     is_closed_ = true;
@@ -121,12 +149,46 @@ class MemoryChannel final : public Channel {
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
  private:
-  static MemoryLink::Frame framed(const Message& message) {
+  MemoryLink::Frame framed(const Message& message) const {
     MemoryLink::Frame frame(kFrameHeaderBytes);
     encode(message, frame);
     const auto length = static_cast<std::uint32_t>(frame.size() - kFrameHeaderBytes);
-    encode_header({type_of(message), false, length, length}, std::span(frame).first<kFrameHeaderBytes>());
+    FrameHeader header{type_of(message), false, length, length};
+    if (compression_ == Compression::lz4) pack(header, frame);
+    encode_header(header, std::span(frame).first<kFrameHeaderBytes>());
     return frame;
+  }
+
+  static void pack(FrameHeader& header, MemoryLink::Frame& frame) {
+    const std::span<const std::byte> plain = std::span(frame).subspan(kFrameHeaderBytes);
+    std::vector<std::byte> packed(plain.size());
+    const auto packed_bytes = lz4_compress(plain, packed);
+    if (!packed_bytes) return;
+    header.is_lz4 = true;
+    header.wire_bytes = static_cast<std::uint32_t>(*packed_bytes);
+    frame.resize(kFrameHeaderBytes);
+    frame.insert(frame.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(*packed_bytes));
+  }
+
+  Task<> wait_for_bytes(TimePoint deadline) {
+    while (!is_closed_ && in_.is_open && in_.frames.empty()) co_await wait(in_, deadline, "said");
+    if (is_closed_ || in_.frames.empty()) throw_lost();
+  }
+
+  /// Fills `into`, from as many frames as it takes.
+  Task<> read(std::span<std::byte> into, TimePoint deadline) {
+    while (!into.empty()) {
+      co_await wait_for_bytes(deadline);
+      const auto rest = std::span<const std::byte>(in_.frames.front()).subspan(in_.bytes_taken);
+      const std::size_t count = std::min(rest.size(), into.size());
+      std::copy_n(rest.begin(), count, into.begin());
+      into = into.subspan(count);
+      in_.bytes_taken += count;
+      if (count < rest.size()) continue;
+      in_.frames.pop_front();
+      in_.bytes_taken = 0;
+      in_.changed.cancel();
+    }
   }
 
   Task<> wait(MemoryLink::Direction& direction, TimePoint deadline, const char* verb) {
@@ -141,6 +203,7 @@ class MemoryChannel final : public Channel {
   }
 
   std::shared_ptr<MemoryLink> link_;
+  std::size_t side_;
   MemoryLink::Direction& out_;
   MemoryLink::Direction& in_;
   Clock& clock_;
@@ -149,7 +212,11 @@ class MemoryChannel final : public Channel {
   Duration idle_timeout_;
   std::uint32_t payload_limit_ = kPayloadBytesMax;
   std::uint64_t bytes_sent_ = 0;
-  MemoryLink::Frame received_;
+  Compression compression_ = Compression::automatic;
+  std::array<std::byte, kFrameHeaderBytes> head_{};
+  std::vector<std::byte> wire_;
+  std::vector<std::byte> plain_;
+  bool has_lost_its_place_ = false;
   bool is_closed_ = false;
 };
 

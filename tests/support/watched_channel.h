@@ -20,6 +20,8 @@ class WatchedChannel final : public Channel {
   WatchedChannel(std::unique_ptr<Channel> wire, std::string side, Story& story)
       : wire_(std::move(wire)), side_(std::move(side)), story_(story) {}
   void before_send(Hook hook) { hook_ = std::move(hook); }
+  /// `hook` sees each message that has arrived, just before it is handled.
+  void before_handling(std::function<void(const Message&)> hook) { handling_hook_ = std::move(hook); }
 
   Task<> send(const Message& message) override {
     story_.tell(side_ + " sends " + std::string(name_of(message)));
@@ -27,7 +29,11 @@ class WatchedChannel final : public Channel {
     if (hook_ && hook_(copy) == Fate::vanishes) co_return;
     co_await wire_->send(copy);
   }
-  Task<Message> receive() override { return wire_->receive(); }
+  Task<Message> receive() override {
+    Message message = co_await wire_->receive();
+    if (handling_hook_) handling_hook_(message);
+    co_return message;
+  }
   void set_idle_timeout(Duration timeout) override { wire_->set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_->set_payload_limit(bytes_max); }
   void set_compression(Compression compression) override { wire_->set_compression(compression); }
@@ -41,6 +47,7 @@ class WatchedChannel final : public Channel {
   std::string side_;
   Story& story_;
   Hook hook_;
+  std::function<void(const Message&)> handling_hook_;
 };
 
 }  // namespace vmigrate

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Waybills on the disk: what is written is read, and what is damaged starts nothing.
+#include "migrate/waybill.h"
+
+#include <fstream>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "tests/catch.h"
+#include "tests/support/temporary_directory.h"
+
+using namespace vmigrate;
+
+namespace {
+
+Waybill some_waybill() {
+  return {.side = Side::source,
+          .migration = {7, 8},
+          .peer = "beta",
+          .peer_agent = "beta:7700",
+          .offer = {.container = "ct7", .runtime = "runc", .config = "{}", .file_system = "ext4"},
+          .bundle = "/bundles/ct7",
+          .device = {"/dev/loop3", "/srv/ct7", "ext4", "/var/lib/ct7.img"}};
+}
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+  return text.replace(text.find(what), what.size(), by);
+}
+
+}  // namespace
+
+TEST_CASE("a waybill survives the way to the disk and back, until it is removed", "[migrate][waybill]") {
+  const TestDirectory directory;
+  const WaybillDir waybills(directory.path() / "waybills");
+  CHECK(waybills.list().empty());
+  waybills.write(some_waybill());
+  REQUIRE(waybills.list().size() == 1);
+  CHECK(to_json(waybills.list()[0]) == to_json(some_waybill()));
+  waybills.remove("ct7");
+  waybills.remove("ct7");
+  CHECK(waybills.list().empty());
+}
+
+TEST_CASE("a damaged waybill starts nothing", "[migrate][waybill]") {
+  const std::string good = to_json(some_waybill());
+  const std::vector<std::string> damaged = {
+      "",
+      good.substr(0, good.size() / 2),
+      replaced(good, R"("side":"source")", R"("side":"sourcf")"),
+      replaced(good, R"("side":"source")", R"("side":1)"),
+      replaced(good, R"(\"container\":\"ct7\")", R"(\"container\":\"ct6\")"),
+      replaced(good, R"(\"epoch\":0)", R"(\"epoch\":-1)"),
+      replaced(good, "0000000000000007", "000000000000000g"),
+  };
+  set_log_level(LogLevel::none);
+  for (const std::string& text : damaged) {
+    INFO(text);
+    const TestDirectory directory;
+    std::ofstream(directory.path() / "ct7") << text;
+    CHECK(WaybillDir(directory.path()).list().empty());
+  }
+  set_log_level(LogLevel::error);
+}
+
+TEST_CASE("text that is no waybill is one kind of failure", "[migrate][waybill]") {
+  for (const std::string& text : {std::string("{}"), std::string("["), replaced(to_json(some_waybill()), "07", "xx")}) {
+    INFO(text);
+    try {
+      waybill_from_json(text);
+      FAIL("it was read");
+    } catch (const Error& error) {
+      CHECK(error.code() == Errc::internal);
+    }
+  }
+}
