@@ -6,7 +6,8 @@
 
 namespace vmigrate {
 
-enum class LogLevel { debug, info, warn, error };
+/// `none` is for a threshold only.
+enum class LogLevel { debug, info, warn, error, none };
 
 /// Lines below `level` are dropped. The default is info. Call before threads start.
 void set_log_level(LogLevel level) noexcept;

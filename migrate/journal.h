@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "base/disk.h"
 #include "migrate/journal_slots.h"
 
 namespace vmigrate {
@@ -29,7 +29,7 @@ namespace vmigrate {
 class Journal {
  public:
   /// Opens or creates `<directory>/<container>`. Throws Error(Errc::busy) when another session holds it.
-  Journal(const std::filesystem::path& directory, const std::string& container);
+  Journal(const std::filesystem::path& directory, const std::string& container, Disk& disk = real_disk());
   Journal(Journal&& other) noexcept = default;
   Journal& operator=(Journal&&) = delete;
   /// A journal without a record is removed: an attempt that came to nothing leaves nothing.
@@ -56,8 +56,9 @@ class Journal {
   void open_and_lock(const std::string& container);
   void start_anew();
 
+  Disk* disk_;
   std::filesystem::path path_;
-  UniqueFd file_;
+  std::unique_ptr<DiskFile> file_;
   std::vector<Record> records_;
   Bits128 last_checksum_;
   bool has_failed_ = false;
@@ -67,6 +68,6 @@ class Journal {
 /// Error(Errc::busy) while a session holds the journal: it may be about to write, or may have failed to, and its
 /// records are not yet an answer. Throws Error(Errc::internal) for a damaged one.
 std::optional<Record> find_record(const std::filesystem::path& directory, const std::string& container,
-                                  Bits128 migration);
+                                  Bits128 migration, Disk& disk = real_disk());
 
 }  // namespace vmigrate

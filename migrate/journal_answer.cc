@@ -8,11 +8,11 @@
 
 namespace vmigrate {
 
-Message answer_from_journal(const std::filesystem::path& journals, const Ask& ask) {
+Message answer_from_journal(const std::filesystem::path& journals, const Ask& ask, Disk& disk) {
   check_container_id(ask.container);
   std::optional<Record> record;
   try {
-    record = find_record(journals, ask.container, ask.id);
+    record = find_record(journals, ask.container, ask.id, disk);
   } catch (const Error& failure) {
     log(LogLevel::info, std::string("event=no_answer_yet reason=") + failure.what());
     return Wait{ask.id};

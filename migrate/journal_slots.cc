@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "engine/zero_scan.h"
 
 namespace vmigrate {
 namespace {
@@ -40,11 +41,6 @@ std::optional<Record> decode_slot(std::span<const std::byte> slot, Bits128 previ
   record.peer.assign(reinterpret_cast<const char*>(peer.data()), peer.size());
   if (!is_known(record.type) || !std::ranges::equal(encode_slot(record, previous), slot)) return std::nullopt;
   return record;
-}
-
-bool is_unused(std::span<const std::byte> slot) {
-  static constexpr std::array<std::byte, kJournalSlotBytes> kUnused{};
-  return std::memcmp(slot.data(), kUnused.data(), kUnused.size()) == 0;
 }
 
 [[noreturn]] void refuse(std::string_view journal, const std::string& why) {
@@ -115,7 +111,7 @@ LoadedSlots load_slots(std::span<const std::byte> content, std::string_view jour
   }
   // One torn slot may follow the last good one; anything beyond it means that a record in the middle was damaged.
   for (std::size_t at = good + 1; at < kJournalSlotsMax; ++at)
-    if (!is_unused(slot(at))) refuse(journal, "is damaged at record " + std::to_string(good + 1));
+    if (!is_zero(slot(at))) refuse(journal, "is damaged at record " + std::to_string(good + 1));
   return loaded;
 }
 

@@ -19,6 +19,7 @@ class Recovery {
   struct Parts {
     WaybillDir waybills;
     std::filesystem::path journals;
+    Disk& disk;                    ///< that has them
     /// Throws Error(Errc::busy) when somebody is at it.
     std::function<Task<std::unique_ptr<Departure>>(const Waybill&)> adopt_departure;
     ArrivalHost& arrivals;

@@ -142,6 +142,7 @@ Recovery::Parts recovery_parts(const SessionHost& host, ArrivalHost& arrivals, P
                                Cancellation& cancellation) {
   return {host.local.state.waybills(),
           host.local.state.journals(),
+          real_disk(),
           [&host](const Waybill& waybill) { return adopt_departure(host.local, waybill); },
           arrivals,
           [&host](std::string agent) { return reconnect(host, std::move(agent)); },

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/waybill.h"
 
-#include <fstream>
+#include <array>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <span>
 
-#include "base/durable.h"
 #include "base/log.h"
 
 namespace vmigrate {
@@ -14,14 +13,19 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::uintmax_t kWaybillBytesMax = 1 << 20;
+constexpr std::size_t kWaybillBytesMax = 1 << 20;
 constexpr const char* kUnfinished = ".new";
 
-std::string read_text(const fs::path& path) {
-  if (fs::file_size(path) > kWaybillBytesMax) throw Error(Errc::internal, path.native() + " is too long for a waybill");
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
+std::string read_text(const DiskFile& file) {
+  std::string text;
+  std::array<char, 4096> piece{};
+  std::size_t got = piece.size();
+  while (got == piece.size()) {
+    got = file.read(text.size(), std::as_writable_bytes(std::span(piece)));
+    text.append(piece.data(), got);
+    if (text.size() > kWaybillBytesMax) throw Error(Errc::internal, "it is too long for a waybill");
+  }
+  return text;
 }
 
 }  // namespace
@@ -57,30 +61,29 @@ Waybill waybill_from_json(const std::string& text) try {
 }
 
 void WaybillDir::write(const Waybill& waybill) const {
-  fs::create_directories(directory_);
   const fs::path path = directory_ / waybill.offer.container;
   const fs::path unfinished = path.native() + kUnfinished;
-  std::ofstream file(unfinished, std::ios::trunc);
-  file << to_json(waybill) << std::flush;
-  if (!file) throw Error(errno, "cannot write", unfinished.native());
-  sync_to_disk(unfinished);
-  fs::rename(unfinished, path);
-  sync_to_disk(directory_);
+  const std::string text = to_json(waybill);
+  const auto file = disk_->create(unfinished);
+  file->write(0, std::as_bytes(std::span(text)));
+  file->sync();
+  disk_->rename(unfinished, path);
+  disk_->sync_names(directory_);
 }
 
 void WaybillDir::remove(const std::string& container) const {
-  if (fs::remove(directory_ / container)) sync_to_disk(directory_);
+  if (disk_->remove(directory_ / container)) disk_->sync_names(directory_);
 }
 
 std::vector<Waybill> WaybillDir::list() const {
   std::vector<Waybill> waybills;
-  std::error_code no_directory;
-  for (const auto& entry : fs::directory_iterator(directory_, no_directory)) {
-    if (entry.path().extension() == kUnfinished) continue;
+  for (const std::string& name : disk_->list(directory_)) {
+    if (name.ends_with(kUnfinished)) continue;
     try {
-      waybills.push_back(waybill_from_json(read_text(entry.path())));
+      const auto file = disk_->open(directory_ / name);
+      if (file) waybills.push_back(waybill_from_json(read_text(*file)));
     } catch (const std::exception& failure) {
-      log(LogLevel::error, "event=bad_waybill path=" + entry.path().native() + " reason=" + failure.what());
+      log(LogLevel::error, "event=bad_waybill path=" + (directory_ / name).native() + " reason=" + failure.what());
     }
   }
   return waybills;

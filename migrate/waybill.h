@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/disk.h"
 #include "engine/mounted_device.h"
 #include "migrate/documents.h"
 
@@ -32,7 +33,8 @@ Waybill waybill_from_json(const std::string& text);
 /// container's journal.
 class WaybillDir {
  public:
-  explicit WaybillDir(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  explicit WaybillDir(std::filesystem::path directory, Disk& disk = real_disk())
+      : directory_(std::move(directory)), disk_(&disk) {}
 
   /// On stable storage when it returns. Throws Error.
   void write(const Waybill& waybill) const;
@@ -43,6 +45,7 @@ class WaybillDir {
 
  private:
   std::filesystem::path directory_;
+  Disk* disk_;
 };
 
 }  // namespace vmigrate
