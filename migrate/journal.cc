@@ -48,7 +48,10 @@ void create_file(Disk& disk, const std::filesystem::path& path, std::span<const 
 
 /// What was read may be in the page cache only: after a failed fdatasync the kernel takes the page for clean, and the
 /// next one succeeds without writing. So the newest record is written again before anybody acts on it.
-void confirm_newest(DiskFile& file, std::span<const std::byte> content, std::size_t records) {
+/// The same for the file's name, whose maker may have died before it was on the disk.
+void confirm_newest(Disk& disk, DiskFile& file, std::span<const std::byte> content, std::size_t records,
+                    const std::filesystem::path& path) {
+  disk.sync_names(path.parent_path());
   if (records == 0) return;
   const std::size_t offset = (records - 1) * kJournalSlotBytes;
   file.write(offset, content.subspan(offset, kJournalSlotBytes));
@@ -56,14 +59,14 @@ void confirm_newest(DiskFile& file, std::span<const std::byte> content, std::siz
 }
 
 /// The caller holds the lock.
-LoadedSlots load_file(DiskFile& file, const std::filesystem::path& path) {
+LoadedSlots load_file(Disk& disk, DiskFile& file, const std::filesystem::path& path) {
   std::vector<std::byte> bytes(kJournalBytes);
   const std::size_t got = file.read(0, bytes);
   if (got != kJournalBytes)
     throw Error(Errc::internal, "the journal " + path.native() + " is " + std::to_string(got) +
                                     " bytes long instead of 65536; nothing is started from it");
   LoadedSlots loaded = load_slots(bytes, path.native());
-  confirm_newest(file, bytes, loaded.records.size());
+  confirm_newest(disk, file, bytes, loaded.records.size(), path);
   return loaded;
 }
 
@@ -140,7 +143,7 @@ std::optional<Record> Journal::newest_of(Bits128 migration) const {
 }
 
 void Journal::mend() {
-  LoadedSlots loaded = load_file(*file_, path_);
+  LoadedSlots loaded = load_file(*disk_, *file_, path_);
   records_ = std::move(loaded.records);
   last_checksum_ = loaded.last_checksum;
   has_failed_ = false;
@@ -171,7 +174,7 @@ std::optional<Record> find_record(const std::filesystem::path& directory, const 
   if (!file) return std::nullopt;
   if (!file->lock()) throw Error(Errc::busy, "a migration of container " + container + " is under way");
   std::optional<Record> found;
-  for (const Record& record : load_file(*file, path).records)
+  for (const Record& record : load_file(disk, *file, path).records)
     if (record.migration == migration) found = record;
   return found;
 }
