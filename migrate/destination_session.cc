@@ -155,12 +155,33 @@ Task<> DestinationSession::end_round(const RoundEnd& end) {
 /// PREPARED is recorded before READY is sent: from then on only the source's word or a recorded refusal ends it.
 Task<> DestinationSession::restore() {
   co_await arrival_->restore();
-  arrival_->journal().append({.type = RecordType::prepared,
-                              .migration = id_,
-                              .epoch = outcome_.offer.epoch,
-                              .image_root = arrival_->digests().root(),
-                              .peer = parts_.channel.peer_name()});
+  record_prepared();
   stage_->enter(DestinationEvent::restored);
+}
+
+/// A PREPARED that failed may be on the disk all the same: it is taken back before anything is thrown away. If that
+/// fails too everything stays, and whoever finds the waybill goes by what the disk says.
+void DestinationSession::record_prepared() {
+  try {
+    record(RecordType::prepared);
+    return;
+  } catch (const std::exception& failure) {
+    log(LogLevel::error, stage_->label() + " event=unrecorded reason=" + failure.what());
+    is_undecided_ = true;
+  }
+  record(RecordType::refused);
+  is_undecided_ = false;
+  throw Error(Errc::internal, "the journal failed after the restore; the container goes on running on the source");
+}
+
+void DestinationSession::record(RecordType type) {
+  Journal& journal = arrival_->journal();
+  if (!journal.is_sound()) journal.mend();
+  journal.append({.type = type,
+                  .migration = id_,
+                  .epoch = outcome_.offer.epoch,
+                  .image_root = arrival_->digests().root(),
+                  .peer = parts_.channel.peer_name()});
 }
 
 Task<> DestinationSession::take_over() {
@@ -183,6 +204,7 @@ Task<> DestinationSession::recover(Failure failure) {
   outcome_.failure = failure;
   stage_->enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
   co_await discard();
+  if (is_undecided_) parts_.channel.close();   // it is not refused until that is recorded
   const Message refuse = Refuse{static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
   if (!is_peer_lost) co_await tell(refuse);
 }
@@ -196,7 +218,9 @@ Task<> DestinationSession::discard() {
     }
     writer_.reset();
   }
-  if (arrival_) co_await arrival_->discard();
+  if (!arrival_) co_return;
+  if (is_undecided_) arrival_->leave_as_it_is();
+  else co_await arrival_->discard();
 }
 
 /// The other side may be gone: it will ask.

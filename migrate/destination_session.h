@@ -51,6 +51,8 @@ class DestinationSession {
   Task<bool> take(const Message& message);
   Task<> end_round(const RoundEnd& end);
   Task<> restore();
+  void record_prepared();
+  void record(RecordType type);
   Task<> take_over();
   Task<> recover(Failure failure);
   Task<> discard();
@@ -66,6 +68,7 @@ class DestinationSession {
   std::unique_ptr<Arrival> arrival_;
   std::unique_ptr<BlockWriter> writer_;
   bool has_final_round_ = false;
+  bool is_undecided_ = false;   ///< a record failed: the next look at the waybill decides
   std::uint64_t round_blocks_ = 0;
 };
 
