@@ -26,8 +26,11 @@ class Departure {
   virtual Journal& journal() = 0;
 
   /// Writes down what an agent must know that comes after this one; the departure adds where its own things are. On
-  /// stable storage when it returns, and gone again with resume(), release() or reclaim().
+  /// stable storage when it returns.
   virtual void note(Waybill waybill) = 0;
+  /// Nothing is left to be done about this migration. A note that cannot be removed is logged: whoever finds it ends
+  /// the migration once more.
+  virtual void forget() noexcept = 0;
 
   // While it runs.
   virtual Volume& volume() = 0;
@@ -55,7 +58,7 @@ class Departure {
   virtual void fence() = 0;
   /// RELEASED is recorded: destroys the processes, unmounts, and renames the image. Returns the image's new name.
   virtual Task<std::string> release(MigrationId id) = 0;
-  /// RECLAIMED is recorded, or the journal is not sound: thaws. In the second case the waybill stays.
+  /// REFUSED is recorded on the other side: thaws. May be called again.
   virtual Task<> reclaim() = 0;
 };
 

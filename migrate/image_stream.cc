@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/image_stream.h"
 
+#include <memory>
 #include <vector>
 
 namespace vmigrate {
@@ -8,14 +9,15 @@ namespace vmigrate {
 Task<std::uint64_t> send_image(asio::thread_pool& pool, const ImageDir& image, Channel& channel) {
   // A gigabyte of checkpoint takes a second to digest: not on the event loop.
   const std::vector<ImageFile> files = co_await offload(pool, [&image] { return image.list(); });
-  std::vector<std::byte> buffer(kDataBytesMax);
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(kDataBytesMax);
+  const std::span buffer(memory.get(), kDataBytesMax);
   Manifest manifest;
   std::uint64_t bytes = 0;
   for (const ImageFile& file : files) {
     manifest.files.push_back({file.name, file.bytes, file.digest});
     for (std::uint64_t offset = 0; offset < file.bytes || offset == 0;) {
       const std::size_t got = image.read(file.name, offset, buffer);
-      const Message chunk = ImageChunk{file.name, offset, std::span(buffer).first(got)};
+      const Message chunk = ImageChunk{file.name, offset, buffer.first(got)};
       co_await channel.send(chunk);
       if (got == 0) break;
       offset += got;

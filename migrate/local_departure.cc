@@ -51,6 +51,7 @@ class LocalDeparture final : public Departure {
     return *journal_;
   }
   void note(Waybill waybill) override;
+  void forget() noexcept override;
   Volume& volume() override { return *volume_; }
   DigestIndex& digests() override { return *digests_; }
   asio::thread_pool& pool() override { return host_.pool; }
@@ -70,7 +71,6 @@ class LocalDeparture final : public Departure {
   std::string checkpoint_name() const { return StateDir::scratch_name(found_.container.id, "-out"); }
   Task<bool> find_processes();
   std::string keep_image_as(const std::string& suffix) const;
-  void forget_waybill();
 
   LocalHost host_;
   Found found_;
@@ -103,7 +103,13 @@ void LocalDeparture::note(Waybill waybill) {
   host_.state.waybills().write(waybill);
 }
 
-void LocalDeparture::forget_waybill() { host_.state.waybills().remove(found_.container.id); }
+void LocalDeparture::forget() noexcept {
+  try {
+    host_.state.waybills().remove(found_.container.id);
+  } catch (const std::exception& failure) {
+    log(LogLevel::warn, "container=" + found_.container.id + " event=left_behind reason=" + failure.what());
+  }
+}
 
 // --- after an agent that died -------------------------------------------------------------------------------------
 
@@ -157,7 +163,6 @@ Task<> LocalDeparture::resume() {
   frozen_.reset();
   hold_.reset();
   checkpoint_.reset();
-  forget_waybill();
 }
 
 void LocalDeparture::fence() {
@@ -175,9 +180,7 @@ Task<std::string> LocalDeparture::release(MigrationId id) {
   const std::string suffix = ".migrated-" + to_hex(id);
   const auto work = [this, &suffix] {
     unmount_image(found_.device);
-    const std::string kept = keep_image_as(suffix);
-    forget_waybill();
-    return kept;
+    return keep_image_as(suffix);
   };
   co_return co_await offload(host_.pool, work);
 }
@@ -202,7 +205,6 @@ Task<> LocalDeparture::reclaim() {
   hold_.reset();
   checkpoint_.reset();
   fenced_.reset();
-  if (journal_->is_sound()) forget_waybill();
 }
 
 Task<Found> find(const LocalHost& host, const Request& request) {

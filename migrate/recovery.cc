@@ -10,9 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// It may ask us as well; without an agent of ours it cannot, and should hear it from us.
 constexpr auto kTellAbortedFor = 3s;
-constexpr auto kTellAbortedWithoutAgentFor = 20s;
 
 std::optional<RecordType> newest_type(const Journal& journal, MigrationId migration) {
   const auto newest = journal.newest_of(migration);
@@ -63,7 +61,11 @@ Task<> Recovery::end_departure(const Waybill& waybill) {
     co_await settlement.go_on();
   } else {
     co_await departure->resume();
-    co_await settlement.tell_aborted(waybill.offer.agent.empty() ? kTellAbortedWithoutAgentFor : kTellAbortedFor);
+    // It may ask us as well, if it knows where. If not, the waybill stays until it has heard it from us.
+    const bool can_be_asked = !waybill.offer.agent.empty() || waybill.peer_agent.empty();
+    if (can_be_asked) departure->forget();
+    const bool is_told = co_await settlement.tell_aborted(kTellAbortedFor);
+    if (is_told) departure->forget();
   }
   log(LogLevel::warn, stage.label() + " event=recovered container=" + waybill.offer.container);
 }

@@ -18,7 +18,18 @@ constexpr auto kAnswerTimeout = 60s;        // the destination makes an image an
 constexpr auto kIdleTimeout = 30s;
 constexpr auto kLastWordTimeout = 1s;
 constexpr auto kTellAbortedFor = 20s;
+constexpr auto kRefusalTimeout = 5s;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
+
+bool is_from_peer(std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const PeerError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -55,6 +66,7 @@ Task<MigrationReport> SourceSession::run() {
   }
   if (thrown) {
     Failure failure = failure_of(thrown, Errc::copy_failed);
+    has_refused_ = is_from_peer(thrown);
     const bool is_peer_lost = means_peer_is_lost(failure.code);
     if (is_peer_lost && !is_given(stage_.state())) failure = co_await last_word(failure);
     co_await recover(failure, is_peer_lost);
@@ -246,6 +258,7 @@ Task<Failure> SourceSession::last_word(const Failure& failure) {
   } catch (const Error& nothing) {
     log(LogLevel::debug, std::string("event=no_last_word reason=") + nothing.what());
   }
+  has_refused_ = static_cast<bool>(thrown);
   co_return thrown ? failure_of(thrown, Errc::copy_failed) : failure;
 }
 
@@ -258,11 +271,40 @@ Task<> SourceSession::recover(Failure failure, bool is_peer_lost) {
   stage_.enter(is_peer_lost ? SourceEvent::lost_peer : SourceEvent::failed);
   if (parts_.cancellation.is_requested())
     failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
-  co_await roll_back(failure, is_peer_lost);
-  if (is_peer_lost && may_be_held_there) co_await settlement_.tell_aborted(kTellAbortedFor);
+  const bool is_rolled_back = co_await roll_back(failure, is_peer_lost);
+  const bool can_be_asked = !parts_.departure.offer().agent.empty() || agent_.empty();
+  if (is_rolled_back && can_be_asked) parts_.departure.forget();
+  bool is_known_there = !may_be_held_there;
+  if (!is_known_there) is_known_there = co_await is_refused(is_peer_lost);
+  if (is_rolled_back && is_known_there) parts_.departure.forget();
 }
 
-Task<> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
+/// A destination that holds it prepared and does not hear that it is over would hold it for ever. It can ask if we have
+/// an agent; if not, the waybill stays for whoever comes after us.
+Task<bool> SourceSession::is_refused(bool is_peer_lost) {
+  if (has_refused_) co_return true;
+  bool is_heard = false;
+  if (!is_peer_lost) is_heard = co_await hears_refusal();
+  if (is_heard || agent_.empty()) co_return is_heard;
+  co_return co_await settlement_.tell_aborted(kTellAbortedFor);
+}
+
+/// The answer to Abort; what was on its way before is passed over.
+Task<bool> SourceSession::hears_refusal() {
+  parts_.channel.set_idle_timeout(kRefusalTimeout);
+  try {
+    for (;;) {
+      const Message answer = co_await parts_.channel.receive();
+      if (std::holds_alternative<Refused>(answer) || std::holds_alternative<Refuse>(answer)) co_return true;
+    }
+  } catch (const Error& error) {
+    log(LogLevel::debug, stage_.label() + " event=refusal_unheard reason=" + error.what());
+  }
+  co_return false;
+}
+
+/// False if the container could not be thawed.
+Task<bool> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
   report_.outcome = Outcome::aborted;
   report_.failure = failure;
   std::string resume_failure;
@@ -271,12 +313,13 @@ Task<> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
   } catch (const std::exception& error) {
     resume_failure = error.what();
   }
-  if (!resume_failure.empty())
-    report_.failure->sentence += "; and the container could not be thawed: " + resume_failure;
-  if (is_peer_lost) co_return;
+  const bool is_resumed = resume_failure.empty();
+  if (!is_resumed) report_.failure->sentence += "; and the container could not be thawed: " + resume_failure;
+  if (is_peer_lost) co_return is_resumed;
   // Should it not arrive, a destination without GO never runs the container.
   const Message abort = Abort{parts_.id, static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
   co_await tell(abort);
+  co_return is_resumed;
 }
 
 /// Without an answer to hope for.

@@ -55,7 +55,9 @@ class SourceSession {
   Task<> commit();
   Task<Failure> last_word(const Failure& failure);
   Task<> recover(Failure failure, bool is_peer_lost);
-  Task<> roll_back(const Failure& failure, bool is_peer_lost);
+  Task<bool> roll_back(const Failure& failure, bool is_peer_lost);
+  Task<bool> is_refused(bool is_peer_lost);
+  Task<bool> hears_refusal();
   Task<> tell(const Message& message);
 
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
@@ -76,6 +78,7 @@ class SourceSession {
   SourceSettlement settlement_;
   TimePoint started_{};
   TimePoint frozen_since_{};
+  bool has_refused_ = false;   ///< it was the destination that ended it
 };
 
 }  // namespace vmigrate

@@ -12,6 +12,7 @@ constexpr auto kRunningTimeout = 30s;      // then we ask
 constexpr auto kTalkTimeout = 10s;
 constexpr auto kFirstPause = 200ms;
 constexpr auto kLastPause = 30s;
+constexpr auto kRecordAgainAfter = 1s;
 
 }  // namespace
 
@@ -153,24 +154,36 @@ Task<> SourceSettlement::release() {
   record(RecordType::released, parts_.departure.offer().epoch);
   if (parts_.before_release) parts_.before_release();
   parts_.report.kept_image = co_await parts_.departure.release(parts_.id);
+  parts_.departure.forget();
   parts_.report.outcome = Outcome::migrated;
   parts_.stage.enter(SourceEvent::released);
 }
 
-/// The refusal is on the destination's disk, so it is ours even if our own disk takes no record of that. The waybill
-/// stays then, and whoever takes it up asks, and is told the same.
+/// The refusal is on the destination's disk, so it is ours even if our own disk takes no record of that. Until it does
+/// it is not forgotten: whoever takes up the waybill asks, and is told the same.
 Task<> SourceSettlement::reclaim() {
-  try {
-    record(RecordType::reclaimed, parts_.departure.offer().epoch + 1);
-  } catch (const std::exception& failure) {
-    log(LogLevel::error, parts_.stage.label() + " event=unrecorded reason=" + failure.what());
-  }
+  bool is_recorded = record_reclaimed();
   co_await parts_.departure.reclaim();
   parts_.report.outcome = Outcome::aborted;
   if (!parts_.report.failure || parts_.report.failure->code == Errc::in_doubt)
     parts_.report.failure =
         Failure{Errc::restore_failed, "the destination refused at the last moment; the container runs on the source"};
+  while (!is_recorded && !parts_.cancellation.is_shutting_down()) {
+    co_await parts_.clock.sleep_for(kRecordAgainAfter);
+    is_recorded = record_reclaimed();
+  }
+  if (is_recorded) parts_.departure.forget();
   parts_.stage.enter(SourceEvent::reclaimed);
+}
+
+bool SourceSettlement::record_reclaimed() {
+  try {
+    record(RecordType::reclaimed, parts_.departure.offer().epoch + 1);
+    return true;
+  } catch (const std::exception& failure) {
+    log(LogLevel::error, parts_.stage.label() + " event=unrecorded reason=" + failure.what());
+    return false;
+  }
 }
 
 /// Again after a crash, but not twice.
@@ -218,7 +231,7 @@ void SourceSettlement::report_doubt(const std::string& reason) {
 
 // --- an attempt that is over --------------------------------------------------------------------------------------
 
-Task<> SourceSettlement::tell_aborted(Duration patience) {
+Task<bool> SourceSettlement::tell_aborted(Duration patience) {
   const auto executor = co_await asio::this_coro::executor;
   Switchboard::Line line(executor, parts_.switchboard, parts_.id);
   const TimePoint deadline = parts_.clock.now() + patience;
@@ -234,6 +247,7 @@ Task<> SourceSettlement::tell_aborted(Duration patience) {
     if (!is_told) call = co_await line.next_call(parts_.clock, pause);
     pause *= 2;
   }
+  co_return is_told;
 }
 
 /// True once the destination has refused, or knows nothing of it.

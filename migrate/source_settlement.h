@@ -41,8 +41,8 @@ class SourceSettlement {
   /// After a crash: goes on from in_doubt, releasing or reclaiming to the end. Nothing is thrown.
   Task<> go_on();
   /// The attempt is over and the container runs here, but the destination may hold it prepared: tries to tell it for as
-  /// long as `patience` lasts. It may also ask. Nothing is thrown.
-  Task<> tell_aborted(Duration patience);
+  /// long as `patience` lasts. It may also ask. True once it knows. Nothing is thrown.
+  Task<bool> tell_aborted(Duration patience);
 
  private:
   bool record_given();
@@ -54,6 +54,7 @@ class SourceSettlement {
   Task<> follow(const Message& answer, Channel& channel);
   Task<> release();
   Task<> reclaim();
+  bool record_reclaimed();
   void record(RecordType type, std::uint64_t epoch);
   bool is_waiting() const;
   void note_failure(const Failure& failure);

@@ -54,6 +54,7 @@ class FakeDeparture final : public Departure {
   const Offer& offer() const override { return offer_; }
   Journal& journal() override { return journal_; }
   void note(Waybill waybill) override { waybills_.write(waybill); }
+  void forget() noexcept override { waybills_.remove(offer_.container); }
   Volume& volume() override { return volume_; }
   DigestIndex& digests() override { return digests_; }
   asio::thread_pool& pool() override { return pool_; }
@@ -87,7 +88,6 @@ class FakeDeparture final : public Departure {
       act("source thaws", script_.at_resume);
       container_ = Container::running;
     }
-    waybills_.remove(offer_.container);
     co_return;
   }
 
@@ -100,14 +100,12 @@ class FakeDeparture final : public Departure {
     MIGRATE_ASSERT(container_ == Container::fenced && newest_is(RecordType::released));
     act("source destroys", script_.at_release);
     container_ = Container::destroyed;
-    waybills_.remove(offer_.container);
     co_return "image.migrated-" + to_hex(id);
   }
   Task<> reclaim() override {
     MIGRATE_ASSERT(container_ == Container::fenced);
     act("source thaws", script_.at_reclaim);
     container_ = Container::running;
-    if (journal_.is_sound()) waybills_.remove(offer_.container);
     co_return;
   }
 
