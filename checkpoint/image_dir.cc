@@ -77,12 +77,12 @@ ImageFile digest_file(int directory, const std::string& name) {
   const UniqueFd fd = open_file(directory, name, O_RDONLY);
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_128bits_reset(state.get());
-  std::vector<std::byte> buffer(kDigestBufferBytes);
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kDigestBufferBytes);
   ImageFile file{.name = name};
   for (;;) {
-    const int count = check_syscall(::read(fd.get(), buffer.data(), buffer.size()), "read", name);
+    const int count = check_syscall(::read(fd.get(), buffer.get(), kDigestBufferBytes), "read", name);
     if (count == 0) break;
-    XXH3_128bits_update(state.get(), buffer.data(), static_cast<std::size_t>(count));
+    XXH3_128bits_update(state.get(), buffer.get(), static_cast<std::size_t>(count));
     file.bytes += static_cast<std::uint64_t>(count);
   }
   const XXH128_hash_t digest = XXH3_128bits_digest(state.get());
