@@ -280,6 +280,7 @@ void World::restore_tree(Host& one, const App& app) {
 void World::start_tree(Host& one, const char* how) {
   tell([&] { return std::string(text_of(one.name)) + " " + how; });
   if (!one.image) return violate("there is no disk to start from");
+  is_memory_lost_ = true;
   one.tree.emplace();
   one.tree->app.values = one.image->values();
   one.tree->app.steps = ++steps_;
@@ -596,6 +597,7 @@ Ending World::judge_ending() {
   for (Host& one : hosts_)
     if (one.tree) {
       check_content(one, false);
+      if (is_memory_lost_) return Ending::started_from_disk;
       return one.name == HostName::alpha ? Ending::aborted : Ending::migrated;
     }
   for (Host& one : hosts_)

@@ -72,6 +72,9 @@ class World {
   const std::string& violation() const { return violation_; }
   /// The side that the container ran on just before everything healed; nothing if none.
   std::optional<HostName> runner_before_healing() const { return runner_before_healing_; }
+  bool has_healed() const { return has_healed_; }
+  /// At the end: the side that has the container now.
+  bool is_on_source() const { return hosts_[0].tree.has_value(); }
 
   // What processes use.
   const Plan& plan() const { return plan_; }
@@ -172,6 +175,7 @@ class World {
   bool has_healed_ = false;
   bool has_second_begun_ = false;
   bool stands_still_ = false;
+  bool is_memory_lost_ = false;             ///< it was started from a disk
   bool loses_track_ = false;
   bool has_story_ = false;
   std::vector<std::string> story_;
