@@ -159,7 +159,7 @@ std::optional<Failure> Agent::judge(const Message& first, const Channel& channel
 
 /// To the session that waits for a word on it; if there is none, the journal answers.
 Task<> Agent::answer_ask(std::unique_ptr<Channel> channel, Ask ask) {
-  if (host_.switchboard.put_through(ask.id, channel)) co_return;
+  if (host_.switchboard.put_through(ask, channel)) co_return;
   const Message answer = answer_from_journal(host_.local.state.journals(), ask);
   log(LogLevel::info, "session=" + to_hex(ask.id).substr(0, 8) + " event=asked answer=" + std::string(name_of(answer)));
   co_await channel->send(answer);

@@ -204,7 +204,10 @@ Task<> DestinationSession::recover(Failure failure) {
   outcome_.failure = failure;
   stage_->enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
   co_await discard();
-  if (is_undecided_) parts_.channel.close();   // it is not refused until that is recorded
+  if (is_undecided_) {
+    parts_.channel.close();   // it is not refused until that is recorded
+    co_return;
+  }
   const Message refuse = Refuse{static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
   if (!is_peer_lost) co_await tell(refuse);
 }

@@ -36,7 +36,7 @@ bool DestinationSettlement::is_waiting() const {
 
 Task<> DestinationSettlement::take_over(Channel& channel) {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.container);
   line.on_call([&channel] { channel.close(); });   // it calls because it does not hear us any more
   parts_.cancellation.on_request([this, &channel] {
     if (is_waiting()) channel.close();
@@ -57,7 +57,7 @@ Task<> DestinationSettlement::take_over(Channel& channel) {
 
 Task<> DestinationSettlement::go_on() {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.container);
   if (parts_.stage.state() == DestinationState::owning) {
     co_await run_until_it_does();
     using namespace asio::experimental::awaitable_operators;
@@ -95,6 +95,7 @@ Task<> DestinationSettlement::ask_until_told(Switchboard::Line& line) {
 Task<> DestinationSettlement::talk(std::unique_ptr<Channel> call, Switchboard::Line& line) {
   const bool was_called = call != nullptr;
   if (!was_called) call = co_await parts_.dial();
+  if (!was_called && line.has_call()) co_return;
   line.on_call([&channel = *call] { channel.close(); });
   call->set_idle_timeout(kTalkTimeout);
   if (was_called) {

@@ -119,6 +119,7 @@ class LocalArrival final : public Arrival {
   ContainerInfo container() const;
   void attach();
   void remove_processes() noexcept;
+  void unmount() noexcept;
   Task<> forget_network();
   void forget_waybill() noexcept;
   void remove_files() noexcept;
@@ -157,7 +158,8 @@ Task<> LocalArrival::prepare() {
   make_bundle();
 }
 
-/// Everything that is there is ours: before the waybill was written, nothing of these names existed.
+/// Everything that is there is ours: before the waybill was written, nothing of these names existed. It goes by
+/// discard() only, never by going out of scope.
 Task<> LocalArrival::adopt() {
   is_adopted_ = true;
   has_image_ = fs::exists(image_);
@@ -172,6 +174,7 @@ Task<> LocalArrival::adopt() {
   co_await offload(host_.pool, work);
   const bool may_run = journal_->newest_of(waybill_.migration).has_value();
   if (may_run) restored_ = co_await host_.checkpointer.adopt(offer_.container);
+  leave_as_it_is();
 }
 
 void LocalArrival::make_bundle() {
@@ -276,6 +279,7 @@ Task<> LocalArrival::discard() {
     restored_.reset();
     if (is_adopted_) remove_processes();
     mounted_.reset();
+    if (is_adopted_) unmount();
     network_.reset();
     sink_.reset();
     checkpoint_.reset();
@@ -289,6 +293,14 @@ Task<> LocalArrival::discard() {
 /// Whatever a restore that was cut short has left.
 void LocalArrival::remove_processes() noexcept {
   if (has_bundle_) RestoreScope(container(), checkpoint_ ? checkpoint_->path() : fs::path()).remove_everything();
+}
+
+void LocalArrival::unmount() noexcept {
+  try {
+    if (const auto device = mounted_at(bundle_ / "rootfs")) unmount_image(*device);
+  } catch (const std::exception& failure) {
+    log(LogLevel::warn, "container=" + offer_.container + " event=left_behind reason=" + failure.what());
+  }
 }
 
 Task<> LocalArrival::forget_network() {

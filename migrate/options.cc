@@ -148,7 +148,8 @@ void add_recovery(CLI::App& app, Storage& storage) {
                           "on the destination: it was given to us; needs --peer-journal");
   word->add_flag_callback("--discard-mine", [&command] { command.word = HumanWord::discard_mine; },
                           "on the destination: it will never run here");
-  resolve->add_option("--peer-journal", command.peer_journal, "the other host's journal of it, read while it is stopped");
+  resolve->add_option("--peer-journal", command.peer_journal,
+                      "the other host's journal of it, copied while that host is stopped");
   add_host_options(*resolve, command.host);
 }
 

@@ -35,7 +35,8 @@ Task<> Recovery::end(Waybill waybill) {
   const std::string container = waybill.offer.container;
   if (!attended_.insert(container).second) co_return;
   try {
-    if (is_outdated(Journal(parts_.journals, container, parts_.disk), waybill.migration)) parts_.waybills.remove(container);
+    if (is_outdated(Journal(parts_.journals, container, parts_.disk), waybill.migration))
+      parts_.waybills.remove(container);
     else if (waybill.side == Side::source) co_await end_departure(waybill);
     else co_await end_arrival(waybill);
   } catch (const Error& error) {

@@ -21,7 +21,7 @@ constexpr auto kRecordAgainAfter = 1s;
 /// From the entry into `committing` on, nothing but the destination's recorded word moves the container.
 Task<> SourceSettlement::give(Channel& channel) {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.departure.offer().container);
   line.on_call([&channel] { channel.close(); });   // it calls because it does not hear us any more
   parts_.stage.enter(SourceEvent::ready);
   if (record_given()) co_await hear_answer_to_go(channel);
@@ -63,7 +63,7 @@ Task<> SourceSettlement::hear_answer_to_go(Channel& channel) {
 
 Task<> SourceSettlement::go_on() {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.departure.offer().container);
   std::exception_ptr thrown;
   try {
     if (parts_.stage.state() == SourceState::releasing) co_await release();
@@ -143,8 +143,7 @@ Task<> SourceSettlement::follow(const Message& answer, Channel& channel) {
     parts_.stage.enter(SourceEvent::refused);
     co_await reclaim();
   } else {
-    throw Error(Errc::protocol_violation, "after our word on the container came " + std::string(name_of(answer)) +
-                                              " from " + channel.peer_name());
+    throw_unexpected(channel, answer, "Running or Refused");
   }
 }
 
@@ -233,7 +232,7 @@ void SourceSettlement::report_doubt(const std::string& reason) {
 
 Task<bool> SourceSettlement::tell_aborted(Duration patience) {
   const auto executor = co_await asio::this_coro::executor;
-  Switchboard::Line line(executor, parts_.switchboard, parts_.id);
+  Switchboard::Line line(executor, parts_.switchboard, parts_.id, parts_.departure.offer().container);
   const TimePoint deadline = parts_.clock.now() + patience;
   Duration pause = kFirstPause;
   std::unique_ptr<Channel> call;

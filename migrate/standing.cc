@@ -58,7 +58,8 @@ std::vector<Standing> read_standings(const StateDir& state) {
     Standing& standing = known == standings.end() ? standings.back() : *known;
     standing.waybill = std::move(waybill);
   }
-  std::erase_if(standings, [](const Standing& one) { return one.records.empty() && one.damage.empty() && !one.waybill; });
+  std::erase_if(standings,
+                [](const Standing& one) { return one.records.empty() && one.damage.empty() && !one.waybill; });
   std::ranges::sort(standings, {}, &Standing::container);
   return standings;
 }

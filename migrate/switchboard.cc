@@ -8,8 +8,12 @@
 
 namespace vmigrate {
 
-Switchboard::Line::Line(const asio::any_io_executor& executor, Switchboard& board, MigrationId id)
-    : board_(board), id_(id), rings_(executor, asio::steady_timer::time_point::max()) {
+Switchboard::Line::Line(const asio::any_io_executor& executor, Switchboard& board, MigrationId id,
+                        std::string container)
+    : board_(board),
+      id_(id),
+      container_(std::move(container)),
+      rings_(executor, asio::steady_timer::time_point::max()) {
   const bool is_new = board_.lines_.emplace(id, this).second;
   MIGRATE_ASSERT(is_new);
 }
@@ -27,9 +31,9 @@ Task<std::unique_ptr<Channel>> Switchboard::Line::next_call(Clock& clock, Durati
   co_return std::move(call_);
 }
 
-bool Switchboard::put_through(MigrationId id, std::unique_ptr<Channel>& channel) {
-  const auto line = lines_.find(id);
-  if (line == lines_.end()) return false;
+bool Switchboard::put_through(const Ask& ask, std::unique_ptr<Channel>& channel) {
+  const auto line = lines_.find(ask.id);
+  if (line == lines_.end() || line->second->container_ != ask.container) return false;
   line->second->call_ = std::move(channel);
   line->second->rings_.cancel();
   if (line->second->interrupt_) line->second->interrupt_();

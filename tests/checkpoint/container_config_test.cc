@@ -141,9 +141,10 @@ TEST_CASE("a config that reaches beyond its container is refused, and the senten
 TEST_CASE("what is no config at all is the peer's mistake", "[checkpoint][config]") {
   const std::string deep = std::string(1000, '[') + std::string(1000, ']');
   const auto wrong_type = good_config().patch(json::parse(R"([{"op":"replace","path":"/mounts","value":[3]}])")).dump();
-  auto no_list = good_config();
+  const auto good = good_config();
+  auto no_list = good;
   no_list["linux"]["namespaces"] = json::object();
-  for (const auto& one : good_config()["linux"]["namespaces"])
+  for (const auto& one : good["linux"]["namespaces"])
     no_list["linux"]["namespaces"][one["type"].get<std::string>()] = one;
   auto large = good_config();
   large["hostname"] = std::string(300'000, 'x');

@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 import e2e  # pylint: disable=wrong-import-position
 from e2e import HOSTS, Lab, wait_until  # pylint: disable=wrong-import-position
-from good_paths import Ledger  # pylint: disable=wrong-import-position
+from ledger import Ledger  # pylint: disable=wrong-import-position
 
 SETTLED_WITHIN = 5.0   # seconds after the last agent is up again
 FROM_SOURCE = ["Open", "BlockData", "RoundEnd", "ImageChunk", "Manifest", "Go", "Done"]

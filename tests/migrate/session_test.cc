@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "tests/migrate/session_world.h"
 
@@ -492,16 +493,31 @@ TEST_CASE("when the copy cannot be removed the report says that it runs there", 
   CHECK(world.story.has("source records RELEASED"));
 }
 
-TEST_CASE("when PREPARED cannot be recorded it is not ready", "[migrate][session]") {
+TEST_CASE("a PREPARED whose writing failed is taken back", "[migrate][session]") {
+  SessionWorld world;
+  set_failpoint_handler([](std::string_view name) {
+    if (name == "journal.prepared.before_fsync") throw Error(EIO, "write", "journal");
+  });
+  world.migrate();
+  set_failpoint_handler({});
+  check_settled(world);
+  CHECK(world.source_runs());
+  CHECK(world.story.has("destination records REFUSED"));
+  CHECK_FALSE(world.story.has("destination sends Ready"));
+}
+
+TEST_CASE("when a failed PREPARED cannot be taken back, everything stays at the destination", "[migrate][session]") {
   SessionWorld world;
   std::optional<FileSizeLimit> limit;
   world.arrivals.script().at_restore = [&] { limit.emplace(0); };
-  world.to_source->before_send(on<Refuse>([&](Refuse&) { return limit.reset(), Fate::arrives; }));
   world.migrate();
   limit.reset();
-  check_settled(world);
+  check_order(world);
   CHECK(world.source_runs());
+  CHECK(world.report.outcome == Outcome::aborted);
+  CHECK(world.arrivals.container() == FakeArrivalHost::Container::held);
   CHECK_FALSE(world.story.has("destination sends Ready"));
+  CHECK_FALSE(world.story.has("destination sends Refuse"));
 }
 
 TEST_CASE("when OWNED cannot be recorded it runs nowhere: nobody knows what is on that disk", "[migrate][session]") {

@@ -161,7 +161,7 @@ class SessionWorld {
   static Task<> answer_ask(Switchboard& board, std::filesystem::path journals, std::unique_ptr<Channel> channel) {
     try {
       const Ask ask = co_await expect<Ask>(*channel);
-      if (board.put_through(ask.id, channel)) co_return;
+      if (board.put_through(ask, channel)) co_return;
       const Message answer = answer_from_journal(journals, ask);
       co_await channel->send(answer);
     } catch (const Error&) {

@@ -175,7 +175,7 @@ Task<> Process::answer(std::unique_ptr<Channel> channel) {
     co_await answer_pull(std::move(channel), std::move(asked));
   } else if (const auto* ask = std::get_if<Ask>(&first)) {
     const Ask asked = *ask;
-    if (switchboard_.put_through(asked.id, channel)) co_return;
+    if (switchboard_.put_through(asked, channel)) co_return;
     const Message reply = answer_from_journal(journals(), asked, disk_);
     co_await channel->send(reply);
   } else {
