@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Runs the real sessions, settlements, recovery and journals on two simulated hosts, and lets everything go wrong.
 //
-//   sim --seed N [--verbose]        one run, told as a story; the same one each time
+//   sim --seed N                    one run, told as a story; the same one each time
 //   sim --seeds A..B [--jobs J]     all of them; exits 1 with the first that violates a rule, and its story
 //   sim --survey A..B               all of them, whatever they violate; what, how often, and in which seed first
 #include <sys/mman.h>
@@ -83,7 +83,8 @@ struct Tally {
     for (std::size_t i = 0; i < deeds.size(); ++i) deeds[i] += result.deeds[i];
     messages += result.messages;
     acknowledged += result.acknowledged;
-    simulated_seconds += static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(result.time).count());
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(result.time);
+    simulated_seconds += static_cast<std::uint64_t>(seconds.count());
   }
   void add(const Tally& other) {
     runs += other.runs;
@@ -123,11 +124,12 @@ void run_some(std::uint64_t first, std::uint64_t last, std::uint64_t step, Tally
 }
 
 void print(const Tally& tally, double seconds, std::size_t jobs) {
-  std::cout << tally.runs << " runs in " << seconds << " s, " << static_cast<std::uint64_t>(static_cast<double>(tally.runs) / seconds)
-            << " runs/s with " << jobs << " job(s); " << tally.simulated_seconds / 3600 << " h simulated, "
-            << tally.messages << " messages, " << tally.acknowledged << " acknowledged writes\n  endings:";
+  const auto runs_per_second = static_cast<std::uint64_t>(static_cast<double>(tally.runs) / seconds);
+  std::cout << tally.runs << " runs in " << seconds << " s, " << runs_per_second << " runs/s with " << jobs
+            << " job(s); " << tally.simulated_seconds / 3600 << " h simulated, " << tally.messages << " messages, "
+            << tally.acknowledged << " acknowledged writes\n  endings:";
   for (std::size_t i = 0; i < tally.endings.size(); ++i)
-    std::cout << " " << tally.endings[i] << " " << text_of(static_cast<Ending>(i)) << (i + 1 < tally.endings.size() ? "," : "");
+    std::cout << (i > 0 ? ", " : " ") << tally.endings[i] << " " << text_of(static_cast<Ending>(i));
   std::cout << "\n  faults:";
   for (std::size_t i = 0; i < tally.deeds.size(); ++i)
     std::cout << " " << text_of(static_cast<Deed>(i)) << " " << tally.deeds[i];
@@ -214,7 +216,6 @@ int run(int argc, char** argv) {
   bool is_survey = false;
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
-    if (option == "--verbose") continue;
     if (i + 1 == argc) return usage();
     const std::string value = argv[++i];
     if (option == "--seed") first = last = std::stoull(value);

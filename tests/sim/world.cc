@@ -168,9 +168,17 @@ void World::heal() {
   });
 }
 
+/// The source has given it, or may have, to a command that has settled it over there, and is gone.
 bool World::waits_for_a_human() const {
   const Attempt& last = *attempts_.back();
-  return last.is_pull && last.has_command && host(last.from).disk.file_count("/waybills") > 0;
+  if (!last.is_pull || !last.has_command) return false;
+  const Host& source = host(last.from);
+  const Host& destination = host(last.to);
+  const bool stands = source.disk.file_count("/waybills") > 0 && (!source.tree || source.tree->is_frozen);
+  if (!stands || destination.disk.file_count("/waybills") > 0) return false;
+  const auto& records = certain_records(destination);
+  const auto newest = records.empty() ? RecordType::own : records.back().type;
+  return newest == RecordType::owned || newest == RecordType::refused;
 }
 
 void World::begin(Attempt attempt) {
@@ -182,7 +190,8 @@ void World::begin(Attempt attempt) {
            (attempt.has_command ? "a command" : "an agent");
   });
   if (!attempt.has_command) return starter.agent->start(*attempts_.back());
-  processes_.push_back(std::make_unique<Process>(*this, starter, std::string(text_of(starter.name)) + "'s command", ""));
+  const std::string name = std::string(text_of(starter.name)) + "'s command";
+  processes_.push_back(std::make_unique<Process>(*this, starter, name, ""));
   processes_.back()->start(*attempts_.back());
 }
 
@@ -425,7 +434,8 @@ void World::power_on(Host& where) {
   where.is_on = true;
   if (plan_.starts_at_boot && random_.chance(50)) start_at_boot(where);
   timeline_.after(random_.between(kRestartAtOnce, 10s), [this, &where] { start_agent(where); });
-  if (plan_.starts_at_boot) timeline_.after(random_.between(kRestartAtOnce, 10s), [this, &where] { start_at_boot(where); });
+  if (!plan_.starts_at_boot) return;
+  timeline_.after(random_.between(kRestartAtOnce, 10s), [this, &where] { start_at_boot(where); });
 }
 
 void World::start_agent(Host& where) {
@@ -513,9 +523,11 @@ void World::check_may_run(Host& one, const char* how, bool is_from_disk) {
       violate(std::string(text_of(one.name)) + " " + how + " without a record that allows it");
   }
   if (!records.empty() && records.back().type == RecordType::owned) ran_there_.insert(records.back().migration);
-  for (const Record& record : records)
-    if (record.type == RecordType::given && ran_there_.contains(record.migration) && record.epoch >= records.back().epoch)
+  for (const Record& record : records) {
+    const bool is_newest_epoch = record.epoch >= records.back().epoch;
+    if (record.type == RecordType::given && ran_there_.contains(record.migration) && is_newest_epoch)
       violate(std::string(text_of(one.name)) + " " + how + " although the other side ran it already");
+  }
   check_content(one, is_from_disk);
 }
 
