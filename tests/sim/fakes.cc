@@ -94,6 +94,7 @@ class SimDeparture final : public Departure {
     checkpoint_.emplace(ImageDir::adopt(host_.outgoing, kCheckpointBytesMax));
     process_.world().freeze_tree(host_, "stops");
     is_frozen_ = true;
+    stopped_at_ = process_.clock().now();
     co_return;
   }
   Task<> dump() override {
@@ -111,6 +112,7 @@ class SimDeparture final : public Departure {
     if (is_frozen_) {
       reach("departure.resume");
       process_.world().run_tree(host_, "thaws");
+      if (stopped_at_) process_.world().judge_pause(process_.clock().now() - *stopped_at_);
     }
     is_frozen_ = false;
     co_return;
@@ -121,8 +123,9 @@ class SimDeparture final : public Departure {
     is_fenced_ = true;
     is_frozen_ = false;
   }
-  Task<std::string> release(MigrationId) override {
+  Task<std::string> release(MigrationId id) override {
     reach("departure.release");
+    process_.world().judge_release(host_, id);
     if (is_fenced_) process_.world().destroy_tree(host_, "destroys its copy");
     image_.reset();
     if (host_.image) host_.kept_image = std::exchange(host_.image, nullptr);
@@ -146,6 +149,7 @@ class SimDeparture final : public Departure {
   std::shared_ptr<Image> image_;
   std::optional<DigestIndex> digests_;
   std::optional<ImageDir> checkpoint_;
+  std::optional<TimePoint> stopped_at_;
   bool is_frozen_ = false;   ///< by us, and to be thawed if nobody says otherwise
   bool is_fenced_ = false;
 };

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 constexpr auto kEndsWithin = 30min;         // after everything has healed
 constexpr auto kHumanIsCalledAfter = 3min;  // the same
 constexpr auto kConnectTimeout = 10s;
+constexpr auto kRollbackMax = 1s;
 constexpr auto kRestartAtOnce = 100ms;
 constexpr std::size_t kProcessesMax = 12;
 constexpr std::size_t kEventsAheadMax = 400;
@@ -27,6 +28,10 @@ bool is_word(const Message& message) {
          std::holds_alternative<Abort>(message) || std::holds_alternative<Ready>(message) ||
          std::holds_alternative<Running>(message) || std::holds_alternative<Refused>(message) ||
          std::holds_alternative<Done>(message);
+}
+
+bool is_owners(RecordType type) {
+  return type == RecordType::own || type == RecordType::owned || type == RecordType::reclaimed;
 }
 
 }  // namespace
@@ -509,7 +514,7 @@ bool World::owns_by_journal(const Host& one) const {
   for (const Record& record : certain_records(one))
     if (record.type != RecordType::prepared && record.type != RecordType::refused) newest = record.type;
   if (!newest) return one.name == HostName::alpha;
-  return *newest == RecordType::own || *newest == RecordType::owned || *newest == RecordType::reclaimed;
+  return is_owners(*newest);
 }
 
 void World::check_may_run(Host& one, const char* how, bool is_from_disk) {
@@ -522,7 +527,17 @@ void World::check_may_run(Host& one, const char* how, bool is_from_disk) {
     if (!is_refused)
       violate(std::string(text_of(one.name)) + " " + how + " without a record that allows it");
   }
-  if (!records.empty() && records.back().type == RecordType::owned) ran_there_.insert(records.back().migration);
+  std::uint64_t epoch = 0;
+  for (const Record& record : records)
+    if (is_owners(record.type)) epoch = record.epoch;
+  if (epoch < newest_epoch_) violate(std::string(text_of(one.name)) + " " + how + " in an older epoch");
+  newest_epoch_ = epoch;
+  if (!records.empty() && records.back().type == RecordType::owned) {
+    const auto word = certain_type(other_of(one), records.back().migration);
+    if (word != RecordType::given && word != RecordType::released)
+      violate(std::string(text_of(one.name)) + " " + how + " what was not given");
+    ran_there_.insert(records.back().migration);
+  }
   for (const Record& record : records) {
     const bool is_newest_epoch = record.epoch >= records.back().epoch;
     if (record.type == RecordType::given && ran_there_.contains(record.migration) && is_newest_epoch)
@@ -558,6 +573,15 @@ void World::judge_message(Process& process, const Message& message) {
   if (const auto* running = std::get_if<Running>(&message)) check(running->id, {RecordType::owned});
   if (const auto* refused = std::get_if<Refused>(&message)) check(refused->id, {RecordType::refused});
   if (const auto* done = std::get_if<Done>(&message)) check(done->id, {RecordType::released});
+}
+
+void World::judge_release(Host& one, MigrationId id) {
+  if (certain_type(other_of(one), id) != RecordType::owned)
+    violate(std::string(text_of(one.name)) + " destroys what the other side has not recorded as its own");
+}
+
+void World::judge_pause(Duration frozen) {
+  if (frozen > plan_.options.freeze_timeout + kRollbackMax) violate("an abort takes too long");
 }
 
 void World::note_sent(Process& process, const Message& message) {

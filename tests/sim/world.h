@@ -94,6 +94,10 @@ class World {
   Duration time_on_the_wire(std::size_t bytes);
   bool has_lost_track() { return std::exchange(loses_track_, false); }
   void judge_message(Process& process, const Message& message);
+  /// It is about to destroy what it gave in that migration.
+  void judge_release(Host& host, MigrationId id);
+  /// An attempt was aborted by the process that had frozen the container for so long.
+  void judge_pause(Duration frozen);
   void note_sent(Process& process, const Message& message);
   void note_received(Process& process, const Message& message);
 
@@ -167,6 +171,7 @@ class World {
   Values acknowledged_{};
   unsigned writes_ = 0;
   std::set<MigrationId> ran_there_;         ///< attempts after which the destination ran
+  std::uint64_t newest_epoch_ = 0;          ///< that the container ran in
   struct Said {
     HostName by;
     Message word;
