@@ -576,6 +576,8 @@ void World::judge_message(Process& process, const Message& message) {
 }
 
 void World::judge_release(Host& one, MigrationId id) {
+  if (certain_type(one, id) != RecordType::released)
+    violate(std::string(text_of(one.name)) + " destroys its copy without the record for it");
   if (certain_type(other_of(one), id) != RecordType::owned)
     violate(std::string(text_of(one.name)) + " destroys what the other side has not recorded as its own");
 }
