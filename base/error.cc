@@ -7,13 +7,13 @@
 namespace vmigrate {
 namespace {
 
-constexpr std::array<std::string_view, 33> kNames = {
+constexpr std::array<std::string_view, 34> kNames = {
     "none", "usage", "invalid_name", "same_host", "protocol_violation", "version_mismatch", "connect_failed",
     "not_tls", "tls_failed", "connection_lost", "timed_out", "cancelled", "unknown_container",
     "container_not_running", "rootfs_not_on_device", "unsupported_container", "already_exists", "no_space",
     "disk_full", "incompatible_host", "criu_missing", "busy", "copy_failed", "tracker_unavailable", "tracking_lost",
     "digest_mismatch", "not_converging", "freeze_timed_out", "checkpoint_failed", "restore_failed", "in_doubt",
-    "internal", "not_authorised"};
+    "internal", "not_authorised", "not_owner"};
 static_assert(kNames.size() == static_cast<std::size_t>(kErrcLast) + 1);
 
 class MigrateCategory final : public std::error_category {

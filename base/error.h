@@ -43,8 +43,9 @@ enum class Errc {
   in_doubt,                 ///< ownership was given and the peer does not answer
   internal,                 ///< the journal or another promise of ours broke
   not_authorised,           ///< no rule of the agent that was asked allows it
+  not_owner,                ///< another host may run the container
 };
-inline constexpr Errc kErrcLast = Errc::not_authorised;
+inline constexpr Errc kErrcLast = Errc::not_owner;
 
 const std::error_category& migrate_category() noexcept;
 inline std::error_code make_error_code(Errc code) noexcept { return {static_cast<int>(code), migrate_category()}; }

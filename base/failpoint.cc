@@ -4,11 +4,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <csignal>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -18,12 +16,11 @@
 namespace vmigrate {
 namespace {
 
-enum class Action { kill, eio, enospc, stall };
+enum class Action { kill, stop, eio, enospc };
 
 struct Wish {
   std::string name;
   Action action = Action::kill;
-  std::chrono::milliseconds pause{};
   std::uint64_t reaches_left = 1;   ///< 0: it has been carried out
 };
 
@@ -41,26 +38,12 @@ std::uint64_t number_in(std::string_view digits, std::string_view wish) {
   return number;
 }
 
-/// "5s" or "200ms".
-std::chrono::milliseconds pause_in(std::string_view text, std::string_view wish) {
-  const bool is_short = text.ends_with("ms");
-  if (!is_short && !text.ends_with('s')) reject(wish, "a pause ends in ms or s");
-  text.remove_suffix(is_short ? 2 : 1);
-  const auto number = static_cast<std::int64_t>(number_in(text, wish));
-  return is_short ? std::chrono::milliseconds(number) : std::chrono::seconds(number);
-}
-
-void read_action(std::string_view text, std::string_view wish, Wish& into) {
-  constexpr std::string_view kStall = "stall:";
-  if (text == "kill") into.action = Action::kill;
-  else if (text == "eio") into.action = Action::eio;
-  else if (text == "enospc") into.action = Action::enospc;
-  else if (text.starts_with(kStall)) {
-    into.action = Action::stall;
-    into.pause = pause_in(text.substr(kStall.size()), wish);
-  } else {
-    reject(wish, "the actions are kill, eio, enospc and stall:5s");
-  }
+Action read_action(std::string_view text, std::string_view wish) {
+  if (text == "kill") return Action::kill;
+  if (text == "stop") return Action::stop;
+  if (text == "eio") return Action::eio;
+  if (text == "enospc") return Action::enospc;
+  reject(wish, "the actions are kill, stop, eio and enospc");
 }
 
 Wish read_wish(std::string_view text, std::span<const std::string> known) {
@@ -73,7 +56,7 @@ Wish read_wish(std::string_view text, std::span<const std::string> known) {
   std::string_view action = text.substr(equals + 1);
   const auto at = action.find('@');
   if (at != std::string_view::npos) wish.reaches_left = number_in(action.substr(at + 1), text);
-  read_action(action.substr(0, at), text, wish);
+  wish.action = read_action(action.substr(0, at), text);
   return wish;
 }
 
@@ -83,13 +66,13 @@ void carry_out(const Wish& wish) {
     case Action::kill:
       ::raise(SIGKILL);
       break;
+    case Action::stop:
+      ::raise(SIGSTOP);
+      break;
     case Action::eio:
       throw Error(EIO, "failpoint", wish.name);
     case Action::enospc:
       throw Error(ENOSPC, "failpoint", wish.name);
-    case Action::stall:
-      std::this_thread::sleep_for(wish.pause);
-      break;
   }
 }
 

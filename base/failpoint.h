@@ -32,9 +32,9 @@ void set_failpoint_handler(FailpointHandler handler);
 /// point is reached for the n-th time (the first, if n is not given), and only then:
 ///
 ///   kill        the process is gone, as by kill -9
+///   stop        the whole process stands still until it is sent SIGCONT; until then anything can be done to it
 ///   eio         the operation fails with EIO
 ///   enospc      the operation fails with ENOSPC
-///   stall:5s    the whole process stands still for that long; "ms" and "s" are known
 ///
 /// Throws Error(Errc::usage) for a name that is not among `known` and for an action that is not in this list.
 void set_failpoints(std::string_view wishes, std::span<const std::string> known);

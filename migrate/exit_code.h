@@ -32,6 +32,7 @@ inline constexpr std::array kExitCodes = {
     ExitCode{Errc::already_exists, 9},
     ExitCode{Errc::unknown_container, 10},
     ExitCode{Errc::container_not_running, 11},
+    ExitCode{Errc::not_owner, 12},
     ExitCode{Errc::busy, 13},
     ExitCode{Errc::same_host, 14},
     ExitCode{Errc::invalid_name, 15},

@@ -23,6 +23,7 @@ struct Storage {
   ImageCreateCommand image_create;
   ImageDigestCommand image_digest;
   StatusCommand status;
+  MayRunCommand may_run;
   RecoverCommand recover;
   JournalCommand journal;
   ResolveCommand resolve;
@@ -125,6 +126,9 @@ void add_status(CLI::App& app, Storage& storage) {
   status->add_option("CTID", storage.status.container, "only this one");
   status->add_flag("--json", storage.status.is_json, "a JSON list");
   add_host_options(*status, storage.status.host);
+  CLI::App* may_run = app.add_subcommand("may-run", "the gate before any start: 0 if this host may run the container");
+  may_run->add_option("CTID", storage.may_run.container, "the container")->required();
+  add_host_options(*may_run, storage.may_run.host);
   CLI::App* journal = app.add_subcommand("journal", "read a journal, also on the disk of a dead host");
   journal->require_subcommand(1);
   for (const char* verb : {"show", "verify"})
@@ -163,6 +167,7 @@ CommandLine chosen(const CLI::App& app, Storage& storage) {
   if (app.got_subcommand("serve")) return storage.serve;
   if (app.got_subcommand("states")) return StatesCommand{};
   if (app.got_subcommand("status")) return storage.status;
+  if (app.got_subcommand("may-run")) return storage.may_run;
   if (app.got_subcommand("resolve")) return storage.resolve;
   if (app.got_subcommand("recover")) {
     storage.recover.timeout = std::chrono::seconds(storage.recover_timeout_s);

@@ -62,6 +62,10 @@ struct StatusCommand {
   bool is_json = false;
   HostOptions host;
 };
+struct MayRunCommand {
+  std::string container;
+  HostOptions host;
+};
 struct RecoverCommand {
   std::chrono::seconds timeout{60};   ///< how long the other side is asked
   HostOptions host;
@@ -78,8 +82,8 @@ struct ResolveCommand {
 };
 
 using CommandLine = std::variant<MigrateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand, RulesCommand,
-                                 ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand, RecoverCommand,
-                                 JournalCommand, ResolveCommand>;
+                                 ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand, MayRunCommand,
+                                 RecoverCommand, JournalCommand, ResolveCommand>;
 
 struct ParsedOptions {
   CommandLine command;

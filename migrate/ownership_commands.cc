@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The commands about who may run a container: status, journal, recover, resolve.
+// The commands about who may run a container: status, may-run, journal, recover, resolve.
 #include <algorithm>
 #include <iostream>
 
@@ -119,6 +119,12 @@ int run(const StatusCommand& command) {
     for (const Standing& standing : standings) std::cout << to_text(standing);
   }
   return exit_code_of(standings);
+}
+
+int run(const MayRunCommand& command) {
+  check_container_id(command.container);
+  check_may_run(read_standing(StateDir(command.host.state_dir), command.container));
+  return kExitDone;
 }
 
 int run(const RecoverCommand& command) {

@@ -166,6 +166,7 @@ Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
 Task<> SourceSession::hand_over_in_time() {
   using namespace asio::experimental::awaitable_operators;
   frozen_since_ = parts_.clock.now();
+  report_.downtime.start(frozen_since_);
   const Duration budget = parts_.departure.offer().options.freeze_timeout;
   parts_.channel.set_idle_timeout(budget);
   sink_->set_timeouts({.send = budget, .acknowledge = budget});
@@ -191,7 +192,6 @@ Task<> SourceSession::close_when_budget_is_spent() {
 }
 
 Task<> SourceSession::hand_over() {
-  report_.downtime.start(frozen_since_);
   co_await parts_.departure.stop();
   lap("freeze");
   co_await parts_.departure.dump();
@@ -330,11 +330,14 @@ Task<bool> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
   report_.outcome = Outcome::aborted;
   report_.failure = failure;
   std::string resume_failure;
+  const bool has_stood = frozen_since_ != TimePoint{};
+  if (has_stood) lap("failed step");
   try {
     co_await parts_.departure.resume();
   } catch (const std::exception& error) {
     resume_failure = error.what();
   }
+  if (has_stood) lap("roll back");
   const bool is_resumed = resume_failure.empty();
   if (!is_resumed) report_.failure->sentence += "; and the container could not be thawed: " + resume_failure;
   if (is_peer_lost) co_return is_resumed;

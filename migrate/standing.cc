@@ -23,6 +23,8 @@ std::string utc(std::uint64_t unix_time) {
   return text.data();
 }
 
+constexpr const char* kThisHost = "this host";
+
 Standing read_standing(const fs::path& file) {
   Standing standing{.container = file.filename()};
   try {
@@ -53,10 +55,9 @@ std::vector<Standing> read_standings(const StateDir& state) {
   for (const auto& entry : fs::directory_iterator(state.journals()))
     if (entry.is_regular_file()) standings.push_back(read_standing(entry.path()));
   for (Waybill& waybill : state.waybills().list()) {
-    const auto known = std::ranges::find(standings, waybill.offer.container, &Standing::container);
-    if (known == standings.end()) standings.push_back({.container = waybill.offer.container});
-    Standing& standing = known == standings.end() ? standings.back() : *known;
-    standing.waybill = std::move(waybill);
+    auto known = std::ranges::find(standings, waybill.offer.container, &Standing::container);
+    if (known == standings.end()) known = standings.insert(known, {.container = waybill.offer.container});
+    known->waybill = std::move(waybill);
   }
   std::erase_if(standings,
                 [](const Standing& one) { return one.records.empty() && one.damage.empty() && !one.waybill; });
@@ -76,12 +77,12 @@ std::string who_may_run(const Standing& standing) {
   if (standing.records.empty())
     return standing.waybill && standing.waybill->side == Side::destination ? "the other host (" +
                                                                                  standing.waybill->peer + ")"
-                                                                           : "this host";
+                                                                           : kThisHost;
   switch (standing.records.back().type) {
     case RecordType::own:
     case RecordType::owned:
     case RecordType::reclaimed:
-      return "this host";
+      return kThisHost;
     case RecordType::released:
     case RecordType::refused:
       return other_host(standing);
@@ -91,6 +92,19 @@ std::string who_may_run(const Standing& standing) {
       return "not this host, until " + other_host(standing) + " has given it away";
   }
   return "nobody";
+}
+
+Standing read_standing(const StateDir& state, const std::string& container) {
+  for (Standing& standing : read_standings(state))
+    if (standing.container == container) return std::move(standing);
+  return {.container = container};
+}
+
+void check_may_run(const Standing& standing) {
+  const std::string holder = who_may_run(standing);
+  if (holder == kThisHost) return;
+  throw Error(is_in_doubt(standing) ? Errc::in_doubt : Errc::not_owner,
+              "container " + standing.container + " must not be started here; it may be run by " + holder);
 }
 
 std::string in_words(const Message& answer) {

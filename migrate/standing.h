@@ -27,8 +27,13 @@ std::vector<Standing> read_standings(const StateDir& state);
 /// What a journal holds, on this host or on a dead one's disk. Throws Error(Errc::internal) when it is damaged.
 std::vector<Record> read_journal(const std::filesystem::path& file);
 
+/// Of one container; of one that was never migrated there are no records.
+Standing read_standing(const StateDir& state, const std::string& container);
+
 /// "this host", "the other host (beta)", or "nobody, until …".
 std::string who_may_run(const Standing& standing);
+/// What must hold before anything starts the container here. Throws Error(Errc::in_doubt) or Error(Errc::not_owner).
+void check_may_run(const Standing& standing);
 /// True if only the other side's word, or a human, can tell who may run it.
 bool is_in_doubt(const Standing& standing);
 /// "RUNNING: it runs there", and so on.

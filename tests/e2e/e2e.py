@@ -66,15 +66,15 @@ def sentence_of(function):
     return (function.__doc__ or function.__name__.replace("_", " ")).strip().splitlines()[0]
 
 
-def wait_until(condition, seconds, what):
-    """Polls until `condition()` is true; returns its value. Fails with `what` after `seconds`."""
+def wait_until(condition, seconds, what, pause=0.02):
+    """Polls, every `pause` seconds, until `condition()` is true; returns its value. Fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

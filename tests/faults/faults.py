@@ -2,334 +2,396 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Real faults in the lab: whatever dies, exactly one side runs the container, nothing is lost, nothing is left.
 
-    faults.py --vmigrate PATH [WORDS...]              every failpoint once; with words, those whose name holds them all
+    faults.py --vmigrate PATH [WORDS...]              every failpoint and harm once; with words, those named by them all
     faults.py --vmigrate PATH --random N [--seed S]   N faults at random times
     faults.py --list
 
-One redis container under the load of a client that remembers every acknowledged write, on one TCP connection that is
-never renewed, goes to and fro between alpha and beta. Every migration meets one fault; then whoever died is started
-again, and within five seconds the container must run on one side, with nothing left on the other. A sampler looks every
-10 ms whether two run.
+A container under the load of a client that remembers every acknowledged write, on one TCP connection that is never
+renewed, goes to and fro between alpha and beta. Every migration meets one fault; then whoever died is started again,
+and within five seconds the container must run on one side, with nothing left on the other. A sampler looks every 10 ms
+whether two run. --labs N plays N such labs at once, each with its share of the faults and a container of its own kind.
 """
 import argparse
 import contextlib
+import multiprocessing
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
-import e2e  # pylint: disable=wrong-import-position
-from e2e import HOSTS, Lab, wait_until  # pylint: disable=wrong-import-position
-from ledger import Ledger  # pylint: disable=wrong-import-position
+from oracles import HOSTS, Stage, e2e, wait_until
 
-SETTLED_WITHIN = 5.0   # seconds after the last agent is up again
 FROM_SOURCE = ["Open", "BlockData", "RoundEnd", "ImageChunk", "Manifest", "Go", "Done"]
 FROM_DESTINATION = ["Accept", "RoundAck", "Ready", "Running"]
 RECORDS = {"given": "source", "released": "source", "prepared": "destination", "owned": "destination"}
 # Those that are written only after another fault.
 LATE_RECORDS = {"refused": "destination", "reclaimed": "source"}
+KINDS = [("redis", "runc"), ("sqlite", "runc"), ("redis", "crun")]   # of containers, one after the other for each lab
+EXIT_CODES = (0, 2, 3, 4, 5, 6, 7, 8, 21, 22, 30, 70)
 
 
 @dataclass
 class Fault:
-    """What goes wrong on which side; `first` is what has to go wrong before."""
+    """What goes wrong, where and when. The action is the failpoint's own; after `stop` the harm is ours."""
     name: str
     side: str
-    wish: str
+    point: str
+    action: str
+    harm: str = ""
+    nth: int = 1
 
-    def __str__(self):
-        return self.name
+    @property
+    def wish(self):
+        return f"{self.point}={self.action}@{self.nth}"
+
+
+def points():
+    """(side, point, nth) of everything that every migration reaches."""
+    for messages, sender, receiver in ((FROM_SOURCE, "source", "destination"), (FROM_DESTINATION, "destination", "source")):
+        for message in messages:
+            for side, step in ((sender, "before_send"), (sender, "after_send"), (receiver, "before_handle")):
+                yield side, f"message.{message}.{step}", 1
+    # The second round is the last: the file system is frozen then.
+    for side, step in (("source", "before_send"), ("source", "after_send"), ("destination", "before_handle")):
+        yield side, f"message.RoundEnd.{step}", 2
+    for record, side in RECORDS.items():
+        for step in ("before_write", "before_fsync", "after_fsync"):
+            yield side, f"journal.{record}.{step}", 1
 
 
 def every_fault():
     faults = []
-    for messages, sender, receiver in ((FROM_SOURCE, "source", "destination"), (FROM_DESTINATION, "destination", "source")):
-        for message in messages:
-            for side, step in ((sender, "before_send"), (sender, "after_send"), (receiver, "before_handle")):
-                point = f"message.{message}.{step}"
-                faults.append(Fault(f"kill -9 of the {side}'s agent at {point}", side, f"{point}=kill"))
-    # The second round is the last: the file system is frozen then.
-    for side, step in (("source", "before_send"), ("source", "after_send"), ("destination", "before_handle")):
-        point = f"message.RoundEnd.{step}"
-        faults.append(Fault(f"kill -9 of the {side}'s agent at the last {point}", side, f"{point}=kill@2"))
-    for record, side in RECORDS.items():
-        for step in ("before_write", "before_fsync", "after_fsync"):
-            point = f"journal.{record}.{step}"
-            faults.append(Fault(f"kill -9 of the {side}'s agent at {point}", side, f"{point}=kill"))
-            if step != "after_fsync":
-                for action in ("eio", "enospc"):
-                    faults.append(Fault(f"{action.upper()} on the {side} at {point}", side, f"{point}={action}"))
-    for message, side in (("Go", "source"), ("Ready", "destination"), ("Running", "destination")):
-        point = f"message.{message}.before_send"
-        faults.append(Fault(f"the {side}'s agent stands still for 5 s at {point}", side, f"{point}=stall:5s"))
+    for side, point, nth in points():
+        last = "the last " if nth > 1 else ""
+        faults.append(Fault(f"kill -9 of the {side}'s agent at {last}{point}", side, point, "kill", nth=nth))
+        for harm, sentence in HARMS.items():
+            faults.append(Fault(f"{sentence.format(side=side)} at {last}{point}", side, point, "stop", harm, nth))
+        if point.endswith(("before_write", "before_fsync")):
+            for action in ("eio", "enospc"):
+                faults.append(Fault(f"{action.upper()} on the {side} at {point}", side, point, action))
     return faults
 
 
 def every_late_fault():
-    return [Fault(f"kill -9 of the {side}'s agent at journal.{record}.{step}", side, f"journal.{record}.{step}=kill")
+    return [Fault(f"kill -9 of the {side}'s agent at journal.{record}.{step}", side, f"journal.{record}.{step}", "kill")
             for record, side in LATE_RECORDS.items() for step in ("before_write", "before_fsync", "after_fsync")]
 
 
-# --- oracles ----------------------------------------------------------------------------------------------------------
+def every_fault_of_criu():
+    return [Fault(f"kill -9 of CRIU on the {side}, {delay_ms} ms after it was first seen", side, "", "", str(delay_ms))
+            for side in ("source", "destination") for delay_ms in (0, 20, 60)]
 
 
-class Sampler(threading.Thread):
-    """Looks every 10 ms where tasks of the container could execute."""
+# --- harm -------------------------------------------------------------------------------------------------------------
 
-    def __init__(self, lab, redis):
-        super().__init__(daemon=True)
-        self.lab, self.redis = lab, redis
-        self.groups = {host: self._group(host) for host in HOSTS}
-        self.samples, self.moments_with_two, self.is_over = 0, [], False
-        self.start()
-
-    def _group(self, host):
-        """The container's freezer on `host`, whether or not it exists there now."""
-        here = next(host for host in HOSTS if self.redis.pids(host))
-        lines = Path(f"/proc/{self.redis.pids(here)[0]}/cgroup").read_text().splitlines()
-        v1 = [line.split(":", 2)[2] for line in lines if line.split(":")[1] == "freezer"]
-        v2 = [line.split(":", 2)[2] for line in lines if line.startswith("0::")]
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        kind = "cgroup " if v1 else "cgroup2 "
-        top = next(line.split()[4] for line in mounts if f" - {kind}" in line and (not v1 or "freezer" in line.split()[-1]))
-        path = (v1 or v2)[0].replace(f"{self.lab.group}-{here}", f"{self.lab.group}-{host}")
-        # Where the host's namespaces begin the paths differ; what ends with the container's name is the same.
-        return Path(top + path)
-
-    @staticmethod
-    def _could_run(group):
-        with contextlib.suppress(OSError):
-            if not (group / "cgroup.procs").read_text().strip():
-                return False
-            if (group / "freezer.state").exists():
-                return (group / "freezer.state").read_text().strip() == "THAWED"
-            return (group / "cgroup.freeze").read_text().strip() == "0"
-        return False
-
-    def _criu_is_at_it(self):
-        """While CRIU restores, its tasks are thawed but not yet the container's."""
-        return any("criu" in os.path.basename(words[0]) for host in HOSTS for words in self.lab.processes(host).values())
-
-    def run(self):
-        while not self.is_over:
-            self.samples += 1
-            if all(self._could_run(group) for group in self.groups.values()) and not self._criu_is_at_it():
-                if all(self._could_run(group) for group in self.groups.values()):
-                    self.moments_with_two.append(time.monotonic())
-            time.sleep(0.01)
-
-    def end(self):
-        self.is_over = True
-        self.join()
+HARMS = {
+    "kill both": "kill -9 of both agents while the {side}'s stands",
+    "kill the other": "kill -9 of the other agent while the {side}'s stands",
+    "reset": "a reset connection while the {side}'s agent stands",
+    "silence": "3 s of silence on the wire while the {side}'s agent stands",
+    "stall": "5 s of standing still of the {side}'s agent",
+}
 
 
-class Stage:
-    """The container, its client and its watchman; made anew after a failure."""
+def kill_agent(lab, host):
+    lab.command("agent", host, "kill")
 
-    def __init__(self, lab):
-        self.lab = lab
-        self.clean_hosts = {host: lab.belongings(host) for host in HOSTS}
-        self.redis = lab.container("alpha", "redis", size="256M")
-        self.ledger = Ledger(lab, self.redis)
-        self.sampler = Sampler(lab, self.redis)
 
-    def where(self):
-        return self.redis.is_where()
+def reset(lab, host):
+    """Both ends of whatever the two hosts say to each other."""
+    for one in HOSTS:
+        for other in HOSTS:
+            if one != other:
+                lab.exec(one, "ss", "--kill", "--tcp", "dst", ADDRESSES[other], "( sport = :7700 or dport = :7700 )")
 
-    def agent(self, host, wish=""):
-        """Starts the agent of a host anew, with failpoints or without."""
-        if self.lab.agent_pid(host):
-            self.lab.command("agent", host, "stop")
-        if wish:
-            self.lab.environment["VMIGRATE_FAILPOINTS"] = wish
-        try:
-            self.lab.command("agent", host, "start")
-        finally:
-            self.lab.environment.pop("VMIGRATE_FAILPOINTS", None)
 
-    def unsettled(self):
-        """Why it is not yet as after a migration or without one; '' if it is."""
-        where = self.where()
-        if list(where.values()) != ["running"]:
-            return f"the runtimes say {where}"
-        here = next(iter(where))
-        there = next(host for host in HOSTS if host != here)
-        if waybills := [str(path) for host in HOSTS for path in self.lab.state(host).glob("waybills/*")]:
-            return f"waybills: {waybills}"
-        left = e2e.differences({there: self.clean_hosts[there]}, {there: self.lab.belongings(there)})
-        left = [line for line in left if "gone: " not in line]
-        if left:
-            return "; ".join(left)
-        if not Sampler._could_run(self.sampler.groups[here]):
-            return f"it stands still on {here}"
-        return ""
+ADDRESSES = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 
-    def check(self):
-        started = time.monotonic()
-        wait_until(lambda: not self.unsettled(), SETTLED_WITHIN, lambda: f"to be settled: {self.unsettled()}")
-        seconds = time.monotonic() - started
-        assert self.ledger.writes_on(), "the client's connection is dead"
-        assert not self.sampler.moments_with_two, f"two ran, {len(self.sampler.moments_with_two)} samples"
-        self.forget_kept_copies()
-        return seconds
 
-    def forget_kept_copies(self):
-        for host in HOSTS:
-            for kept in self.lab.state(host).glob(f"images/{self.redis.name}.img.*"):
-                kept.unlink()
-            self.lab.exec(host, "sh", "-c", f"rm -rf --one-file-system /var/lib/vmigrate/containers/{self.redis.name}.*")
+def set_wire(lab, host, state):
+    """The wire of a host, at the switch: while it is down what is sent is lost without a word."""
+    switch = str(lab.init_of("switch"))
+    subprocess.run(["nsenter", "--target", switch, "--net", "ip", "link", "set", f"to-{host}", state], check=True)
 
-    def end(self):
-        self.sampler.end()
-        return self.ledger.end(), self.sampler.samples
+
+@contextlib.contextmanager
+def silence(lab, host):
+    set_wire(lab, host, "down")
+    try:
+        yield
+    finally:
+        set_wire(lab, host, "up")
+
+
+def processes_of_criu(lab, hosts=HOSTS):
+    return [pid for host in hosts for pid, words in lab.processes(host).items() if os.path.basename(words[0]) == "criu"]
+
+
+def kill_criu(lab, hosts=HOSTS):
+    pids = processes_of_criu(lab, hosts)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return pids
+
+
+def stat(pid):
+    """(state, parent)"""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[1])
+
+
+@contextlib.contextmanager
+def standing(lab, host):
+    """While the agent of a host stands still, or once it does; afterwards it goes on."""
+    pid = lab.agent_pid(host)
+    family = [pid, stat(pid)[1]]   # what brought it into the host stops with it
+    try:
+        wait_until(lambda: all(stat(one)[0] == "T" for one in family), 30, f"the agent of {host} to stand still")
+        yield
+    finally:
+        for one in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGCONT)
 
 
 # --- one fault --------------------------------------------------------------------------------------------------------
 
 
-def sides(stage):
-    source = next(iter(stage.where()))
-    return {"source": source, "destination": next(host for host in HOSTS if host != source)}
-
-
 def meet(stage, fault):
     """One migration that meets the fault. Returns (outcome, seconds to be settled)."""
-    lab, hosts = stage.lab, sides(stage)
+    lab, hosts = stage.lab, stage.sides()
     victim = hosts[fault.side]
     stage.agent(victim, fault.wish)
-    move = lab.start_vmigrate("client", hosts["source"], hosts["destination"], stage.redis.name)
-    if "=kill" in fault.wish:
-        try:
-            wait_until(lambda: lab.agent_pid(victim) is None, 30, f"the agent of {victim} to die")
-        except AssertionError:
-            raise AssertionError(f"{fault.wish} was never reached: {move.wait(30)}") from None
+    move = lab.start_vmigrate("client", hosts["source"], hosts["destination"], stage.container.name)
+    if fault.action == "kill":
+        wait_until(lambda: lab.agent_pid(victim) is None, 30, f"the agent of {victim} to die at {fault.wish}")
     else:
+        if fault.action == "stop":
+            do_harm(stage, fault.harm, victim)
         result = move.wait(90)   # also in doubt the command ends once the two have spoken
-        assert result.code in (0, 2, 3, 4, 5, 6, 7, 8, 21, 22, 30, 70), result
-    stage.agent(victim)
+        assert result.code in EXIT_CODES, result
+        assert fault.action == "stop" or f"name={fault.point}" in lab.agent_log(victim), f"{fault.wish} was never reached"
+    stage.revive()
+    return outcome(stage, hosts, move)
+
+
+def outcome(stage, hosts, move):
     seconds = stage.check()
     move.kill()
-    return ("moved" if hosts["destination"] in stage.where() else "stayed"), seconds
+    return ("moved" if hosts["destination"] in stage.container.is_where() else "stayed"), seconds
+
+
+def do_harm(stage, harm, victim):
+    lab = stage.lab
+    other = next(host for host in HOSTS if host != victim)
+    with standing(lab, victim):
+        if harm.startswith("kill"):
+            kill_agent(lab, other)
+            stage.agent(other)
+        if harm == "kill both":
+            kill_agent(lab, victim)
+        elif harm == "reset":
+            reset(lab, victim)
+        elif harm == "stall":
+            time.sleep(5)
+    if harm == "silence":
+        set_wire(lab, victim, "down")
+        time.sleep(3)
+        set_wire(lab, victim, "up")
 
 
 def meet_late(stage, fault):
     """The processes that the destination holds are lost while they are given: REFUSED, then RECLAIMED is recorded."""
-    lab, hosts = stage.lab, sides(stage)
+    lab, hosts = stage.lab, stage.sides()
     source, destination = hosts["source"], hosts["destination"]
     stage.agent(destination, "message.Go.before_handle=kill")
     if fault.side == "source":
         stage.agent(source, fault.wish)
-    move = lab.start_vmigrate("client", source, destination, stage.redis.name)
+    move = lab.start_vmigrate("client", source, destination, stage.container.name)
     wait_until(lambda: lab.agent_pid(destination) is None, 30, "the destination's agent to die")
-    lab.exec(destination, stage.redis.runtime, "delete", "--force", stage.redis.name)
+    lab.exec(destination, stage.container.runtime, "delete", "--force", stage.container.name)
     with contextlib.suppress(AssertionError):   # it may die before it can be seen to live
         stage.agent(destination, fault.wish if fault.side == "destination" else "")
     victim = hosts[fault.side]
     wait_until(lambda: lab.agent_pid(victim) is None, 30, f"the agent of {victim} to die at {fault.wish}")
-    stage.agent(victim)
-    seconds = stage.check()
-    move.kill()
-    assert source in stage.where(), stage.where()
-    return "stayed", seconds
+    stage.revive()
+    result = outcome(stage, hosts, move)
+    assert result[0] == "stayed", result
+    return result
+
+
+# Before that it only checks what the kernel can do.
+CRIU_WORKS_AFTER = {"source": "to=freezing", "destination": "to=restoring"}
+
+
+def meet_without_criu(stage, fault):
+    lab, hosts = stage.lab, stage.sides()
+    victim = hosts[fault.side]
+    said = len(lab.agent_log(victim))
+    move = lab.start_vmigrate("client", hosts["source"], hosts["destination"], stage.container.name)
+    wait_until(lambda: CRIU_WORKS_AFTER[fault.side] in lab.agent_log(victim)[said:], 30, f"the work of CRIU on {victim}", pause=0)
+    wait_until(lambda: processes_of_criu(lab, [victim]), 30, f"CRIU to work on {victim}", pause=0)
+    time.sleep(int(fault.harm) / 1000)
+    killed = kill_criu(lab, [victim])
+    result = move.wait(90)
+    assert result.code in EXIT_CODES, result
+    what, seconds = outcome(stage, hosts, move)
+    return f"{len(killed)} killed, {what}", seconds
 
 
 # --- faults at random times -------------------------------------------------------------------------------------------
 
+STRIKES = ["kill source", "kill destination", "kill both", "kill criu", "reset", "silence", "stall source", "stall destination",
+           "kill command"]
 
-def processes_of_criu(lab):
-    return [pid for host in HOSTS for pid, words in lab.processes(host).items() if os.path.basename(words[0]) == "criu"]
 
-
-def strike(stage, dice, hosts):
+def strike(stage, dice, hosts, move):
     """Does one harm and says what."""
     lab = stage.lab
-    kind = dice.choice(["kill source", "kill destination", "kill both", "kill criu", "cut", "blackhole"])
-    if kind.startswith("kill ") and kind != "kill criu":
-        for host in (hosts.values() if kind == "kill both" else [hosts[kind.split()[1]]]):
-            lab.command("agent", host, "kill")
+    kind = dice.choice(STRIKES)
+    side = kind.split()[-1]
+    if kind == "kill both":
+        for host in HOSTS:
+            kill_agent(lab, host)
     elif kind == "kill criu":
-        for pid in processes_of_criu(lab):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    elif kind == "cut":
-        lab.exec(hosts["source"], "ss", "-K", "dport", "=", ":7700", check=False)
-        lab.exec(hosts["source"], "ss", "-K", "sport", "=", ":7700", check=False)
-    else:
-        link(lab, hosts["destination"], "down")
-        time.sleep(dice.uniform(0.2, 3))
-        link(lab, hosts["destination"], "up")
+        kill_criu(lab)
+    elif kind == "kill command":
+        move.kill()
+    elif kind == "reset":
+        reset(lab, hosts["source"])
+    elif kind == "silence":
+        with silence(lab, dice.choice(HOSTS)):
+            time.sleep(dice.uniform(0.2, 3))
+    elif kind.startswith("kill"):
+        kill_agent(lab, hosts[side])
+    elif (pid := lab.agent_pid(hosts[side])) is not None:
+        os.kill(pid, signal.SIGSTOP)
+        with standing(lab, hosts[side]):
+            time.sleep(dice.uniform(0.2, 3))
     return kind
 
 
-def link(lab, host, state):
-    """The wire of a host, at the switch: what is sent is lost without a word."""
-    switch = str(lab.init_of("switch"))
-    subprocess.run(["nsenter", "--target", switch, "--net", "ip", "link", "set", f"to-{host}", state], check=True)
-
-
 def meet_random(stage, dice):
-    lab, hosts = stage.lab, sides(stage)
-    move = lab.start_vmigrate("client", hosts["source"], hosts["destination"], stage.redis.name)
-    delay = dice.uniform(0, 2.2)
-    time.sleep(delay)
-    kind = strike(stage, dice, hosts)
-    for host in HOSTS:
-        if lab.agent_pid(host) is None:
-            lab.command("agent", host, "start")
+    """One or two harms while it moves, pushed or pulled."""
+    lab, hosts = stage.lab, stage.sides()
+    words = ["--pull"] if dice.random() < 0.25 else []
+    move = lab.start_vmigrate("client", *words, hosts["source"], hosts["destination"], stage.container.name)
+    told = words
+    for _ in range(2 if dice.random() < 0.3 else 1):
+        delay = dice.uniform(0, 1.8)
+        time.sleep(delay)
+        told.append(f"{strike(stage, dice, hosts, move)} after {delay:.2f} s,")
+    stage.revive()
     with contextlib.suppress(AssertionError):
         move.wait(60)
-    seconds = stage.check()
-    return f"{kind} after {delay:.2f} s: {'moved' if hosts['destination'] in stage.where() else 'stayed'}", seconds
+    what, seconds = outcome(stage, hosts, move)
+    return f"{' '.join(told)} {what}", seconds
 
 
 # --- runner -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Tally:
+    passed: int = 0
+    failed: int = 0
+    acknowledged: int = 0
+    samples: int = 0
+    outcomes: Counter = field(default_factory=Counter)
+    settling: list = field(default_factory=list)
+
+    def add(self, other):
+        self.passed, self.failed = self.passed + other.passed, self.failed + other.failed
+        self.acknowledged, self.samples = self.acknowledged + other.acknowledged, self.samples + other.samples
+        self.outcomes += other.outcomes
+        self.settling += other.settling
+
+
 class Run:
-    def __init__(self, lab):
-        self.lab, self.stage = lab, None
-        self.passed = self.failed = self.acknowledged = self.samples = 0
-        self.settling = []
+    """One lab and what is played in it."""
+
+    def __init__(self, lab, kind):
+        self.lab, self.kind, self.stage, self.tally = lab, kind, None, Tally()
 
     def play(self, name, play):
         started = time.monotonic()
         try:
-            self.stage = self.stage or Stage(self.lab)
-            outcome, seconds = play(self.stage)
+            self.stage = self.stage or Stage(self.lab, *self.kind)
+            what, seconds = play(self.stage)
         except Exception as failure:  # pylint: disable=broad-except
-            self.failed += 1
-            print(f"FAILED {name} ({time.monotonic() - started:.1f} s)", flush=True)
-            logs = "".join(f"--- the end of {host}'s log\n" + "\n".join(self.lab.agent_log(host).splitlines()[-25:]) + "\n"
-                           for host in HOSTS)
-            print("    " + f"{failure}\n{logs}".rstrip().replace("\n", "\n    "), flush=True)
+            self.tally.failed += 1
+            self.tell_failure(name, failure, time.monotonic() - started)
             self.start_anew()
             return
-        self.passed += 1
-        self.settling.append(seconds)
-        print(f"ok {name}: {outcome}, settled in {seconds:.1f} s ({time.monotonic() - started:.1f} s)", flush=True)
+        self.tally.passed += 1
+        self.tally.outcomes[what.split()[-1]] += 1
+        self.tally.settling.append(seconds)
+        print(f"ok {name}: {what}, settled in {seconds:.1f} s ({time.monotonic() - started:.1f} s)", flush=True)
+
+    def tell_failure(self, name, failure, seconds):
+        logs = "".join(f"--- the end of {host}'s log\n" + "\n".join(self.lab.agent_log(host).splitlines()[-25:]) + "\n"
+                       for host in HOSTS)
+        text = f"FAILED {name} ({' with '.join(self.kind)}, {seconds:.1f} s)\n" + f"{failure}\n{logs}".rstrip()
+        print(text.replace("\n", "\n    "), flush=True)
 
     def start_anew(self):
         """After harm nothing of the lab is trusted any more."""
-        self.stage.sampler.end()
-        self.stage = None
+        if self.stage is not None:
+            self.stage.sampler.end()
+            self.stage = None
         self.lab.down()
         self.lab.up()
 
     def end(self):
         if self.stage is not None:
-            self.acknowledged, self.samples = self.stage.end()
+            self.tally.acknowledged, self.tally.samples = self.stage.end()
 
 
-def rule_of_three(n):
-    return f"at 95 % confidence a fault does harm in less than {300 / n:.2f} % of cases (3/n)" if n else ""
+def play_in_a_lab(number, options, tallies):
+    """One lab's share, in a process of its own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    directory = tempfile.mkdtemp(prefix=f"vmigrate-faults-{number}-", dir="/var/tmp")
+    lab = e2e.Lab(directory, Path(options.vmigrate).resolve())
+    run = Run(lab, KINDS[number % len(KINDS)])
+    try:
+        lab.up()
+        if options.random:
+            dice = random.Random(f"{options.seed}.{number}")
+            for turn in range(number + 1, options.random + 1, options.labs):
+                run.play(f"random fault {turn}", lambda stage: meet_random(stage, dice))
+        else:
+            for fault, play in faults_of(options)[number::options.labs]:
+                run.play(fault.name, lambda stage, fault=fault, play=play: play(stage, fault))
+        run.end()
+    except Exception as failure:  # pylint: disable=broad-except
+        run.tally.failed += 1
+        run.tell_failure("in the end", failure, 0)
+    finally:
+        lab.down()
+        tallies.put(run.tally)
+
+
+def faults_of(options):
+    everything = [(every_fault(), meet), (every_late_fault(), meet_late), (every_fault_of_criu(), meet_without_criu)]
+    return [(fault, play) for faults, play in everything for fault in faults if all(word in fault.name for word in options.words)]
+
+
+def summarize(tally, seconds):
+    if tally.settling:
+        ordered = sorted(tally.settling)
+        print(f"{dict(tally.outcomes)}; {tally.acknowledged} writes acknowledged on connections that lived to the end, 0 lost; "
+              f"{tally.samples} samples; settled within {ordered[len(ordered) // 2]:.1f} s (median), {ordered[-1]:.1f} s (longest)")
+    if tally.passed and not tally.failed:
+        print(f"at 95 % confidence a fault does harm in less than {300 / tally.passed:.2f} % of cases (3/n)")
+    print(f"in {seconds:.0f} s")
+    print(f"{tally.passed} passed, {tally.failed} failed, 0 skipped")
 
 
 def main():
@@ -338,40 +400,35 @@ def main():
     parser.add_argument("--vmigrate", default=os.environ.get("VMIGRATE"))
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--labs", type=int, default=3)
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
-    faults = [(fault, meet) for fault in every_fault()] + [(fault, meet_late) for fault in every_late_fault()]
-    faults = [(fault, play) for fault, play in faults if all(word in fault.name for word in options.words)]
     if options.list:
-        print("\n".join(fault.name for fault, _ in faults))
+        print("\n".join(fault.name for fault, _ in faults_of(options)))
         return
     if reason := e2e.why_not_here(options.vmigrate):
         print(f"SKIPPED: {reason}")
         sys.exit(77)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    directory = os.environ.get("VMIGRATE_LAB") or tempfile.mkdtemp(prefix="vmigrate-faults-", dir="/var/tmp")
-    lab = Lab(directory, Path(options.vmigrate).resolve())
-    run = Run(lab)
-    try:
-        lab.up()
-        if options.random:
-            dice = random.Random(options.seed)
-            print(f"seed {options.seed}")
-            for number in range(1, options.random + 1):
-                run.play(f"random fault {number}", lambda stage: meet_random(stage, dice))
-        else:
-            for fault, play in faults:
-                run.play(fault.name, lambda stage, fault=fault, play=play: play(stage, fault))
-        run.end()
-    finally:
-        lab.down()
-    if run.settling:
-        ordered = sorted(run.settling)
-        print(f"{run.acknowledged} writes acknowledged on the last connection, 0 lost; {run.samples} samples, none with two running; "
-              f"settled within {ordered[len(ordered) // 2]:.1f} s (median), {ordered[-1]:.1f} s (longest)")
-    print(rule_of_three(run.passed) if not run.failed else f"{run.failed} faults did harm")
-    print(f"{run.passed} passed, {run.failed} failed, 0 skipped")
-    sys.exit(1 if run.failed else 0)
+    if options.random:
+        print(f"seed {options.seed}")
+    started = time.monotonic()
+    tallies = multiprocessing.Queue()
+    players = [multiprocessing.Process(target=play_in_a_lab, args=(number, options, tallies)) for number in range(options.labs)]
+    for player in players:
+        player.start()
+
+    def end_all(*_):
+        for player in players:
+            player.terminate()
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, end_all)
+    total = Tally()
+    for _ in players:
+        total.add(tallies.get())
+    for player in players:
+        player.join()
+    summarize(total, time.monotonic() - started)
+    sys.exit(1 if total.failed or any(player.exitcode for player in players) else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who may run a container, by its journal: the gate before any start.
+#include "migrate/standing.h"
+
+#include "tests/catch.h"
+#include "tests/support/temporary_directory.h"
+
+using namespace vmigrate;
+
+namespace {
+
+Standing standing_after(RecordType newest) {
+  return {.container = "ct", .records = {{.type = newest, .migration = random_id(), .epoch = 2, .peer = "beta"}}};
+}
+
+/// Nothing if it may be started here.
+std::optional<Errc> refusal(const Standing& standing) {
+  try {
+    check_may_run(standing);
+  } catch (const Error& error) {
+    return error.code_or(Errc::internal);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+TEST_CASE("a container that was never migrated may be started", "[migrate][standing]") {
+  const TestDirectory directory;
+  const StateDir state(directory.path());
+  CHECK(refusal(read_standing(state, "ct")) == std::nullopt);
+}
+
+TEST_CASE("only the host whose newest record says so may start a container", "[migrate][standing]") {
+  for (const RecordType ours : {RecordType::own, RecordType::owned, RecordType::reclaimed})
+    CHECK(refusal(standing_after(ours)) == std::nullopt);
+  for (const RecordType theirs : {RecordType::released, RecordType::refused})
+    CHECK(refusal(standing_after(theirs)) == Errc::not_owner);
+}
+
+TEST_CASE("while a gift is not settled nobody may start the container", "[migrate][standing]") {
+  for (const RecordType undecided : {RecordType::given, RecordType::prepared})
+    CHECK(refusal(standing_after(undecided)) == Errc::in_doubt);
+}
+
+TEST_CASE("a damaged journal starts nothing", "[migrate][standing]") {
+  const TestDirectory directory;
+  const StateDir state(directory.path());
+  Journal(state.journals(), "ct").append({.type = RecordType::owned, .migration = random_id(), .peer = "beta"});
+  std::filesystem::resize_file(state.journals() / "ct", 100);
+  CHECK(refusal(read_standing(state, "ct")) == Errc::in_doubt);
+}
+
+TEST_CASE("a container that is on its way here may not be started before it is ours", "[migrate][standing]") {
+  const TestDirectory directory;
+  const StateDir state(directory.path());
+  Waybill waybill{.side = Side::destination, .migration = random_id(), .peer = "alpha"};
+  waybill.offer.container = "ct";
+  state.waybills().write(waybill);
+  CHECK(refusal(read_standing(state, "ct")) == Errc::not_owner);
+}
