@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/source_session.h"
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/assert.h"
@@ -83,7 +84,7 @@ Task<MigrationReport> SourceSession::run() {
 Task<> SourceSession::run_steps() {
   co_await introduce();
   co_await copy_while_running();
-  co_await hand_over();
+  co_await hand_over_in_time();
   co_await commit();
 }
 
@@ -168,9 +169,36 @@ Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
 
 // --- standing still -----------------------------------------------------------------------------------------------
 
-Task<> SourceSession::hand_over() {
+/// However many waits the hand-over has, and however slowly each of them goes on, together they end with the budget.
+Task<> SourceSession::hand_over_in_time() {
+  using namespace asio::experimental::awaitable_operators;
   frozen_since_ = parts_.clock.now();
   report_.downtime.start(frozen_since_);
+  const Duration budget = parts_.departure.offer().options.freeze_timeout;
+  parts_.channel.set_idle_timeout(budget);
+  sink_->set_timeouts({.send = budget, .acknowledge = budget});
+  std::exception_ptr thrown;
+  co_await (hand_over_until_closed(thrown) || close_when_budget_is_spent());
+  check_freeze_budget();
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+/// Comes to its own end, so that nothing is left half done.
+Task<> SourceSession::hand_over_until_closed(std::exception_ptr& thrown) {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  try {
+    co_await hand_over();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+}
+
+Task<> SourceSession::close_when_budget_is_spent() {
+  co_await parts_.clock.sleep_for(freeze_budget_left());
+  parts_.channel.close();
+}
+
+Task<> SourceSession::hand_over() {
   co_await parts_.departure.stop();
   lap("freeze");
   co_await parts_.departure.dump();
@@ -179,12 +207,8 @@ Task<> SourceSession::hand_over() {
   parts_.cancellation.check();
   co_await copy_the_rest(*copier_, *sink_);
   lap("last blocks");
-  check_freeze_budget();
-  parts_.channel.set_idle_timeout(freeze_budget_left());
   co_await send_checkpoint();
   lap("checkpoint");
-  check_freeze_budget();
-  parts_.channel.set_idle_timeout(freeze_budget_left());
   const Ready ready = co_await expect<Ready>(parts_.channel);
   lap("restore");
   if (ready.id != parts_.id)
@@ -195,8 +219,6 @@ Task<> SourceSession::hand_over() {
 
 Task<> SourceSession::copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink) {
   const std::uint64_t wire_before = parts_.channel.bytes_sent();
-  parts_.channel.set_idle_timeout(freeze_budget_left());
-  sink.set_timeouts({.send = freeze_budget_left(), .acknowledge = freeze_budget_left()});
   const auto quiet = co_await parts_.departure.volume().quiesce();
   sink.set_round_kind(RoundKind::final);
   bool is_lost = false;

@@ -48,6 +48,9 @@ class SourceSession {
   Task<> introduce();
   Task<> copy_while_running();
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
+  Task<> hand_over_in_time();
+  Task<> hand_over_until_closed(std::exception_ptr& thrown);
+  Task<> close_when_budget_is_spent();
   Task<> hand_over();
   Task<> copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink);
   Task<> verify(RemoteBlockSink& sink);

@@ -373,7 +373,7 @@ TEST_CASE("the freeze ends after --freeze-timeout when the destination goes sile
   }
   SECTION("before it has restored") { world.to_source->before_send(swallow<Ready>()); }
   world.migrate();
-  check_rolled_back(world, Errc::timed_out);
+  check_rolled_back(world, Errc::freeze_timed_out);
   CHECK(std::chrono::duration<double>(thawed - stopped).count() <= 11.0);
 }
 

@@ -33,12 +33,17 @@ class MemoryVolume final : public Volume {
   void attach(Observer& observer) { observers_.push_back(&observer); }
   void detach(Observer& observer) { std::erase(observers_, &observer); }
 
-  /// Fills the extent with bytes that depend on `seed` and the place. A partial last block is padded with zeroes.
+  /// Fills the extent with bytes that depend on `seed` and the place; each block begins with `seed` itself. A partial
+  /// last block is padded with zeroes.
   void write(Extent extent, unsigned seed) {
     MIGRATE_ASSERT(quiet_holders_ == 0);
     for (auto at = extent.first.value * kBlockBytes; at < std::min(extent.end().value * kBlockBytes, geometry_.bytes);
          ++at)
       content_[at] = static_cast<std::byte>((at * 31 + (at >> 12) * 7 + seed * 131 + 1) & 0xff);
+    for (auto index = extent.first; index < extent.end(); ++index.value) {
+      std::memcpy(content_.data() + index.value * kBlockBytes, &seed, sizeof seed);
+      page_cache_.erase(index);
+    }
     finish_write(extent, true);
   }
   void write(BlockIndex block, unsigned seed) { write(Extent{block, 1}, seed); }
@@ -47,6 +52,7 @@ class MemoryVolume final : public Volume {
     MIGRATE_ASSERT(quiet_holders_ == 0 && blocks.size() == extent.bytes());
     const auto begin = extent.first.value * kBlockBytes;
     std::memcpy(content_.data() + begin, blocks.data(), std::min(blocks.size(), geometry_.bytes - begin));
+    for (auto index = extent.first; index < extent.end(); ++index.value) page_cache_.erase(index);
     finish_write(extent, true);
   }
   /// Zeroes that are written, not holes.
@@ -125,8 +131,8 @@ class MemoryVolume final : public Volume {
     for (auto* observer : observers_) observer->wrote(extent);
   }
   void land_page_cache() {
-    for (const auto& [block, seed] : page_cache_) write(block, seed);
-    page_cache_.clear();
+    const auto pages = std::exchange(page_cache_, {});
+    for (const auto& [block, seed] : pages) write(block, seed);
   }
   void throw_if_damaged(BlockIndex index) const {
     const auto damage = read_failures_.find(index);
