@@ -16,8 +16,8 @@ struct Command {
   /// Standard output and error go to /dev/null instead of a pipe: for commands whose grandchildren keep them open.
   bool discards_output = false;
   std::chrono::milliseconds timeout{30'000};
-  /// A command that waits for ever for a child of its own that is dead already (CRIU, killed, while what it forked keeps
-  /// the socket open) is killed this long after that child's death; 0: it has until the timeout.
+  /// A command that waits for ever for a child of its own that is dead already (CRIU, killed, while what it forked
+  /// keeps the socket open) is killed this long after that child's death; 0: it has until the timeout.
   std::chrono::milliseconds patience_with_dead_children{0};
 };
 
@@ -28,7 +28,8 @@ struct CommandResult {
 };
 
 /// Blocks until the command has ended. Throws Error: ENOENT and friends when it cannot be started,
-/// Errc::timed_out after killing it at the deadline, or when its patience with dead children is over. A non-zero exit status is an answer, not a failure.
+/// Errc::timed_out after killing it at the deadline, or when its patience with dead children is over. A non-zero exit
+/// status is an answer, not a failure.
 /// The child gets an empty signal mask, its own process group, and no descriptors but 0, 1 and 2.
 CommandResult run_command(const Command& command);
 

@@ -149,6 +149,7 @@ struct Harmless {
 const std::vector<Harmless> kHarmless = {
     {{"BlockData", "BlockZeroes", "ImageChunk"}, {Kind::repeated}, "the same bytes at the same place, twice"},
     {{"BlockData", "BlockZeroes", "ImageChunk"}, {Kind::swapped}, "different places, in another order"},
+    {{"BlockData"}, {Kind::payload_bit, Kind::payload_bytes}, "lz4 came to the same bytes by another way"},
     {{"Accept"}, {Kind::payload_bit, Kind::payload_bytes}, "a word for people, about the destination"},
     {{"RoundEnd"}, {Kind::payload_bit}, "which kind of round it was, where a round of --verify followed"},
     {{"Manifest", "Ready"}, {Kind::repeated}, "both sides ask each other, and go on"},
