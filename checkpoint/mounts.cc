@@ -3,10 +3,13 @@
 
 #include <sys/mount.h>
 
+#include <cerrno>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "base/error.h"
 
 namespace vmigrate {
 namespace {
@@ -28,6 +31,7 @@ std::string unescape(const std::string& field) {
 /// In the order in which they were mounted.
 std::vector<std::string> mounts_at_or_beneath(const std::string& path) {
   std::ifstream mountinfo("/proc/self/mountinfo");
+  if (!mountinfo) throw Error(errno, "open", "/proc/self/mountinfo");
   std::vector<std::string> found;
   for (std::string line; std::getline(mountinfo, line);) {
     std::istringstream words(line);
@@ -40,6 +44,10 @@ std::vector<std::string> mounts_at_or_beneath(const std::string& path) {
 }
 
 }  // namespace
+
+bool is_anything_mounted_at_or_beneath(const std::filesystem::path& path) {
+  return !mounts_at_or_beneath(path.native()).empty();
+}
 
 bool unmount_all_at_or_beneath(const std::filesystem::path& path) noexcept try {
   const auto points = mounts_at_or_beneath(path.native());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/agent.h"
 
+#include <ctime>
+
 #include <boost/asio/detached.hpp>
 #include <nlohmann/json.hpp>
 
@@ -71,6 +73,10 @@ Task<> Agent::recover() {
   while (!end_.is_shutting_down()) {
     for (Waybill& waybill : recovery_.unattended())
       asio::co_spawn(executor, recovery_.end(std::move(waybill)), asio::detached);
+    const auto work = [this] {
+      remove_expired(host_.local.state.kept_copies(), static_cast<std::uint64_t>(std::time(nullptr)));
+    };
+    co_await offload(host_.local.pool, work);
     co_await host_.clock.sleep_for(kLookForWaybillsEvery);
   }
 }

@@ -16,6 +16,7 @@ int run(const ImageDigestCommand& command);
 int run(const StatesCommand& command);
 int run(const StatusCommand& command);
 int run(const MayRunCommand& command);
+int run(const PurgeCommand& command);
 int run(const RecoverCommand& command);
 int run(const JournalCommand& command);
 int run(const ResolveCommand& command);

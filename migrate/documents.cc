@@ -22,6 +22,7 @@ NLOHMANN_JSON_SERIALIZE_ENUM(Compression, {{Compression::automatic, "auto"},
 namespace {
 
 constexpr std::uint64_t kMillisecondsMax = 24ULL * 3600 * 1000;
+constexpr std::uint64_t kKeepSecondsMax = 87600ULL * 3600;
 constexpr std::uint64_t kVolumeBytesMax = 1ULL << 50;
 
 json encode(const HostFacts& host) {
@@ -40,6 +41,7 @@ json encode(const MigrationOptions& options) {
           {"compression", options.compression},
           {"verify", options.verifies},
           {"bandwidth_max", options.bandwidth_max},
+          {"keep_source_s", options.keep_source.count()},
           {"sample_s", options.sample.count()}};
 }
 
@@ -73,6 +75,7 @@ MigrationOptions decode_options(const json& in) {
   options.compression = choice<Compression>(in, "compression");
   options.verifies = in.at("verify");
   options.bandwidth_max = bounded(in, "bandwidth_max", UINT64_MAX);
+  options.keep_source = std::chrono::seconds(bounded(in, "keep_source_s", kKeepSecondsMax));
   options.sample = std::chrono::seconds(bounded(in, "sample_s", 3600));
   return options;
 }

@@ -36,6 +36,7 @@ struct MigrationOptions {
   Compression compression = Compression::automatic;
   bool verifies = false;  ///< while frozen both sides read the whole image again and compare
   std::uint64_t bandwidth_max = 0;                     ///< bytes per second; 0: as fast as it goes
+  std::chrono::seconds keep_source{24 * 3600};         ///< how long the source keeps its copy, renamed
   std::chrono::seconds sample{5};                      ///< dry run: how long the dirty rate is measured
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/local_departure.h"
 
+#include <ctime>
 #include <exception>
 #include <filesystem>
 #include <optional>
@@ -74,6 +75,7 @@ class LocalDeparture final : public Departure {
   std::string checkpoint_name() const { return StateDir::scratch_name(found_.container.id, "-out"); }
   Task<bool> find_processes();
   Task<> check_survived();
+  void note_kept_copy(MigrationId id, const std::string& suffix) const;
   std::string keep_image_as(const std::string& suffix) const;
 
   LocalHost host_;
@@ -204,11 +206,20 @@ Task<std::string> LocalDeparture::release(MigrationId id) {
   volume_.reset();
   co_await remove_network(host_.pool, found_.offer.network);
   const std::string suffix = ".migrated-" + to_hex(id);
-  const auto work = [this, &suffix] {
+  const auto work = [this, &suffix, id] {
     unmount_image(found_.device);
+    note_kept_copy(id, suffix);
     return keep_image_as(suffix);
   };
   co_return co_await offload(host_.pool, work);
+}
+
+void LocalDeparture::note_kept_copy(MigrationId id, const std::string& suffix) const {
+  KeptCopy copy{.container = found_.container.id, .migration = id};
+  if (!found_.device.image.empty()) copy.image = found_.device.image.native() + suffix;
+  copy.bundle = found_.container.bundle.native() + suffix;
+  copy.until = static_cast<std::uint64_t>(std::time(nullptr) + found_.offer.options.keep_source.count());
+  host_.state.kept_copies().write(copy);
 }
 
 /// Renames image and bundle, so that nothing starts them by accident; the image first, since it may lie in the bundle.

@@ -24,12 +24,14 @@ struct Storage {
   ImageDigestCommand image_digest;
   StatusCommand status;
   MayRunCommand may_run;
+  PurgeCommand purge;
   RecoverCommand recover;
   JournalCommand journal;
   ResolveCommand resolve;
   std::int64_t recover_timeout_s = 60;
   std::int64_t downtime_max_ms = 1000;
   std::int64_t freeze_timeout_s = 10;
+  std::int64_t keep_source_h = 24;
   std::int64_t sample_s = 5;
   int verbosity = 0;
 };
@@ -74,6 +76,9 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
   app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")
       ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
   app.add_flag("--verify", options.verifies, "while frozen, both sides read the whole image again and compare");
+  app.add_option("--keep-source", storage.keep_source_h, "how long the source keeps its copy, renamed, in hours")
+      ->check(CLI::Range(0, 87600))
+      ->capture_default_str();
   app.add_option("--sample", storage.sample_s, "dry run: how long writes are watched, in s")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
@@ -129,6 +134,11 @@ void add_status(CLI::App& app, Storage& storage) {
   CLI::App* may_run = app.add_subcommand("may-run", "the gate before any start: 0 if this host may run the container");
   may_run->add_option("CTID", storage.may_run.container, "the container")->required();
   add_host_options(*may_run, storage.may_run.host);
+  CLI::App* purge = app.add_subcommand("purge", "remove the kept copies whose time is over, as the agent does");
+  CLI::Option* container = purge->add_option("CTID", storage.purge.container, "only of this container, and at once");
+  purge->add_option("--copy", storage.purge.migration, "the migration's id, as `vmigrate status` shows it")
+      ->needs(container);
+  add_host_options(*purge, storage.purge.host);
   CLI::App* journal = app.add_subcommand("journal", "read a journal, also on the disk of a dead host");
   journal->require_subcommand(1);
   for (const char* verb : {"show", "verify"})
@@ -163,11 +173,19 @@ void require_positionals(const Errand& errand) {
     throw Error(Errc::usage, "SRC, DST and CTID are needed: vmigrate SRC DST CTID; see vmigrate --help");
 }
 
+/// Removing at once takes saying what.
+PurgeCommand checked(const PurgeCommand& purge) {
+  if (purge.container.empty() == purge.migration.empty()) return purge;
+  throw Error(Errc::usage, "to remove a copy before its time name it: vmigrate purge CTID --copy MIGRATION; "
+                           "`vmigrate status CTID` lists them");
+}
+
 CommandLine chosen(const CLI::App& app, Storage& storage) {
   if (app.got_subcommand("serve")) return storage.serve;
   if (app.got_subcommand("states")) return StatesCommand{};
   if (app.got_subcommand("status")) return storage.status;
   if (app.got_subcommand("may-run")) return storage.may_run;
+  if (app.got_subcommand("purge")) return checked(storage.purge);
   if (app.got_subcommand("resolve")) return storage.resolve;
   if (app.got_subcommand("recover")) {
     storage.recover.timeout = std::chrono::seconds(storage.recover_timeout_s);
@@ -190,6 +208,7 @@ CommandLine chosen(const CLI::App& app, Storage& storage) {
   MigrationOptions& options = storage.migrate.errand.options;
   options.downtime_max = std::chrono::milliseconds(storage.downtime_max_ms);
   options.freeze_timeout = std::chrono::seconds(storage.freeze_timeout_s);
+  options.keep_source = std::chrono::hours(storage.keep_source_h);
   options.sample = std::chrono::seconds(storage.sample_s);
   check_errand(storage.migrate.errand);
   return storage.migrate;

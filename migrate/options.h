@@ -66,6 +66,12 @@ struct MayRunCommand {
   std::string container;
   HostOptions host;
 };
+/// Without a container: every kept copy whose time is over.
+struct PurgeCommand {
+  std::string container;
+  std::string migration;   ///< in hex
+  HostOptions host;
+};
 struct RecoverCommand {
   std::chrono::seconds timeout{60};   ///< how long the other side is asked
   HostOptions host;
@@ -83,7 +89,7 @@ struct ResolveCommand {
 
 using CommandLine = std::variant<MigrateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand, RulesCommand,
                                  ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand, MayRunCommand,
-                                 RecoverCommand, JournalCommand, ResolveCommand>;
+                                 PurgeCommand, RecoverCommand, JournalCommand, ResolveCommand>;
 
 struct ParsedOptions {
   CommandLine command;

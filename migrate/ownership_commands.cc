@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The commands about who may run a container: status, may-run, journal, recover, resolve.
+// The commands about who may run a container: status, may-run, purge, journal, recover, resolve.
 #include <algorithm>
+#include <ctime>
 #include <iostream>
 
 #include <boost/asio/detached.hpp>
@@ -74,6 +75,13 @@ Waybill waybill_of(const StateDir& state, const std::string& container) {
                                            host_name() + "; `vmigrate status` shows what is");
 }
 
+KeptCopy kept_copy(const KeptCopies& copies, const std::string& container, const std::string& migration) {
+  for (KeptCopy& copy : copies.list())
+    if (copy.container == container && to_hex(copy.migration) == migration) return std::move(copy);
+  throw Error(Errc::unknown_container, host_name() + " keeps no copy of container " + container + " from migration " +
+                                           migration + "; `vmigrate status " + container + "` lists them");
+}
+
 std::optional<Record> newest_in(const std::filesystem::path& journal, MigrationId migration) {
   std::optional<Record> newest;
   if (journal.empty()) return newest;
@@ -124,6 +132,19 @@ int run(const StatusCommand& command) {
 int run(const MayRunCommand& command) {
   check_container_id(command.container);
   check_may_run(read_standing(StateDir(command.host.state_dir), command.container));
+  return kExitDone;
+}
+
+int run(const PurgeCommand& command) {
+  const KeptCopies copies = StateDir(command.host.state_dir).kept_copies();
+  std::vector<KeptCopy> gone;
+  if (command.container.empty()) {
+    gone = remove_expired(copies, static_cast<std::uint64_t>(std::time(nullptr)));
+  } else {
+    gone.push_back(kept_copy(copies, command.container, command.migration));
+    copies.remove(gone.front());
+  }
+  for (const KeptCopy& copy : gone) std::cout << copy.container << ": removed " << to_text(copy) << '\n';
   return kExitDone;
 }
 

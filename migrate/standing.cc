@@ -61,6 +61,10 @@ std::vector<Standing> read_standings(const StateDir& state) {
   }
   std::erase_if(standings,
                 [](const Standing& one) { return one.records.empty() && one.damage.empty() && !one.waybill; });
+  for (KeptCopy& copy : state.kept_copies().list()) {
+    const auto known = std::ranges::find(standings, copy.container, &Standing::container);
+    if (known != standings.end()) known->kept.push_back(std::move(copy));
+  }
   std::ranges::sort(standings, {}, &Standing::container);
   return standings;
 }
@@ -124,6 +128,11 @@ std::string to_text(const Record& record) {
          (record.peer.empty() ? "" : "  with " + record.peer);
 }
 
+std::string to_text(const KeptCopy& copy) {
+  return (copy.image.empty() ? copy.bundle : copy.image).native() + "  until " + utc(copy.until) + "  copy " +
+         to_hex(copy.migration);
+}
+
 std::string to_text(const Standing& standing) {
   std::string text = standing.container + "\n  may run:  " + who_may_run(standing) + "\n";
   if (!standing.records.empty()) text += "  record:   " + to_text(standing.records.back()) + "\n";
@@ -131,6 +140,7 @@ std::string to_text(const Standing& standing) {
   if (standing.waybill)
     text += "  under way: migration " + to_hex(standing.waybill->migration) +
             (standing.waybill->side == Side::source ? " to " : " from ") + standing.waybill->peer + "\n";
+  for (const KeptCopy& copy : standing.kept) text += "  kept:     " + to_text(copy) + "\n";
   if (!standing.peer_says.empty()) text += "  the other host says " + standing.peer_says + "\n";
   return text;
 }
@@ -142,6 +152,7 @@ nlohmann::json to_json(const Standing& standing) {
                              {"under_way", standing.waybill.has_value()}};
   if (!standing.damage.empty()) document["damage"] = standing.damage;
   if (!standing.peer_says.empty()) document["peer_says"] = standing.peer_says;
+  for (const KeptCopy& copy : standing.kept) document["kept"].push_back(nlohmann::json::parse(to_json(copy)));
   if (standing.records.empty()) return document;
   const Record& newest = standing.records.back();
   document["record"] = {{"type", name_of(newest.type)},

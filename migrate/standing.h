@@ -19,6 +19,7 @@ struct Standing {
   std::vector<Record> records;        ///< oldest first
   std::string damage;                 ///< why the journal cannot be read; empty if it can
   std::optional<Waybill> waybill;     ///< of a migration that is not at its end
+  std::vector<KeptCopy> kept;         ///< of earlier times
   std::string peer_says;              ///< the other side's answer to Ask, in words; empty if it was not asked
 };
 
@@ -40,6 +41,7 @@ bool is_in_doubt(const Standing& standing);
 std::string in_words(const Message& answer);
 
 std::string to_text(const Record& record);
+std::string to_text(const KeptCopy& copy);
 std::string to_text(const Standing& standing);
 nlohmann::json to_json(const Standing& standing);
 

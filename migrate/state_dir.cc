@@ -48,7 +48,8 @@ Bits128 read_or_make_host_id(const std::filesystem::path& path) {
 
 StateDir::StateDir(std::filesystem::path root) : root_(std::filesystem::absolute(root)) {
   make_directory(root_);
-  for (const auto& directory : {journals(), scratch(), waybills_path(), root_ / "images", root_ / "containers"})
+  for (const auto& directory : {journals(), scratch(), waybills_path(), kept_path(), root_ / "images",
+                                root_ / "containers"})
     make_directory(directory);
   host_id_ = read_or_make_host_id(root_ / "host-id");
 }

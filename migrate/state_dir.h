@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "migrate/kept_copy.h"
 #include "migrate/waybill.h"
 
 namespace vmigrate {
@@ -20,6 +21,8 @@ class StateDir {
   std::filesystem::path journals() const { return root_ / "journal"; }
   std::filesystem::path waybills_path() const { return root_ / "waybills"; }
   WaybillDir waybills() const { return WaybillDir(waybills_path()); }
+  std::filesystem::path kept_path() const { return root_ / "kept"; }
+  KeptCopies kept_copies() const { return KeptCopies(NoteDir(kept_path())); }
   std::filesystem::path scratch() const { return root_ / "tmp"; }
   std::filesystem::path image(const std::string& container) const { return root_ / "images" / (container + ".img"); }
   std::filesystem::path bundle(const std::string& container) const { return root_ / "containers" / container; }

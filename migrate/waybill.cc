@@ -1,32 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/waybill.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
-#include <span>
 
-#include "base/log.h"
+#include "base/error.h"
 
 namespace vmigrate {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr std::size_t kWaybillBytesMax = 1 << 20;
-constexpr const char* kUnfinished = ".new";
-
-std::string read_text(const DiskFile& file) {
-  std::string text;
-  std::array<char, 4096> piece{};
-  std::size_t got = piece.size();
-  while (got == piece.size()) {
-    got = file.read(text.size(), std::as_writable_bytes(std::span(piece)));
-    text.append(piece.data(), got);
-    if (text.size() > kWaybillBytesMax) throw Error(Errc::internal, "it is too long for a waybill");
-  }
-  return text;
-}
 
 Side side_called(const std::string& word) {
   if (word != "source" && word != "destination") throw Error(Errc::internal, "\"" + word + "\" is no side");
@@ -74,32 +56,13 @@ Waybill waybill_from_json(const std::string& text) try {
   throw Error(Errc::internal, std::string("this is no waybill: ") + failure.what());
 }
 
-void WaybillDir::write(const Waybill& waybill) const {
-  const fs::path path = directory_ / waybill.offer.container;
-  const fs::path unfinished = path.native() + kUnfinished;
-  const std::string text = to_json(waybill);
-  const auto file = disk_->create(unfinished);
-  file->write(0, std::as_bytes(std::span(text)));
-  file->sync();
-  disk_->rename(unfinished, path);
-  disk_->sync_names(directory_);
-}
+void WaybillDir::write(const Waybill& waybill) const { notes_.write({waybill.offer.container, to_json(waybill)}); }
 
-void WaybillDir::remove(const std::string& container) const {
-  if (disk_->remove(directory_ / container)) disk_->sync_names(directory_);
-}
+void WaybillDir::remove(const std::string& container) const { notes_.remove(container); }
 
 std::vector<Waybill> WaybillDir::list() const {
   std::vector<Waybill> waybills;
-  for (const std::string& name : disk_->list(directory_)) {
-    if (name.ends_with(kUnfinished)) continue;
-    try {
-      const auto file = disk_->open(directory_ / name);
-      if (file) waybills.push_back(waybill_named(name, read_text(*file)));
-    } catch (const std::exception& failure) {
-      log(LogLevel::error, "event=bad_waybill path=" + (directory_ / name).native() + " reason=" + failure.what());
-    }
-  }
+  notes_.for_each("waybill", [&](const Note& note) { waybills.push_back(waybill_named(note.name, note.text)); });
   return waybills;
 }
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "base/disk.h"
 #include "engine/mounted_device.h"
 #include "migrate/documents.h"
+#include "migrate/note_dir.h"
 
 namespace vmigrate {
 
@@ -34,7 +34,7 @@ Waybill waybill_from_json(const std::string& text);
 class WaybillDir {
  public:
   explicit WaybillDir(std::filesystem::path directory, Disk& disk = real_disk())
-      : directory_(std::move(directory)), disk_(&disk) {}
+      : notes_(std::move(directory), disk) {}
 
   /// On stable storage when it returns. Throws Error.
   void write(const Waybill& waybill) const;
@@ -44,8 +44,7 @@ class WaybillDir {
   std::vector<Waybill> list() const;
 
  private:
-  std::filesystem::path directory_;
-  Disk* disk_;
+  NoteDir notes_;
 };
 
 }  // namespace vmigrate

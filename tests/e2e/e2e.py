@@ -462,6 +462,8 @@ class Lab:
                     kept.unlink()
                 for kept in self.state(host).glob(f"containers/{container.name}.*"):
                     shutil.rmtree(kept)
+                for note in self.state(host).glob(f"kept/{container.name}.*"):
+                    note.unlink()
         for host in HOSTS:
             if self.agent_pid(host) is None:
                 self.command("agent", host, "start")

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import e2e
-from e2e import test, wait_until
+from e2e import HOSTS, test, wait_until
 from ledger import Ledger
 
 PARTS = ["freeze", "dump", "last blocks", "checkpoint", "restore", "hand-over"]
@@ -159,6 +159,28 @@ def report_for_people(lab):
         assert re.search(rf"^    {part} +[0-9.]+ ms$", move.out, re.M), move
     assert f"{counter.name} now runs on beta" in move.out and "image digest " in move.out, move
     assert move.err == "", move
+
+
+@test
+def a_kept_copy_goes(lab):
+    """the source's copy goes when --keep-source is over, or by its name with purge; not before"""
+    counter, kept = lab.container("alpha", "counter"), []
+    for source, destination, hours in (("alpha", "beta", 0), ("beta", "alpha", 1)):
+        move = lab.vmigrate("client", "--keep-source", hours, source, destination, counter.name)
+        assert move.code == 0, move
+        kept.append(lab.root(source) / move.report["kept_image"].lstrip("/"))
+    wait_until(lambda: not counter.kept_images("alpha"), 10, "the copy on alpha to go")
+    purge = lab.exec("beta", lab.binary, "purge")
+    assert purge.out == "" and kept[1].exists(), purge
+    copy = move.report["migration"]
+    shown = lab.exec("beta", lab.binary, "status", counter.name, check=False).out
+    assert copy in shown and kept[1].name in shown, shown
+    wrong = lab.exec("beta", lab.binary, "purge", counter.name, "--copy", copy[::-1], check=False)
+    assert wrong.code == 10 and kept[1].exists(), wrong
+    lab.exec("beta", lab.binary, "purge", counter.name, "--copy", copy)
+    for host in HOSTS:
+        assert not [*lab.state(host).glob("*/*.migrated-*"), *lab.state(host).glob("kept/*")], host
+    assert counter.is_where() == {"alpha": "running"}
 
 
 # --- what must survive ------------------------------------------------------------------------------------------------

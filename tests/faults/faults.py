@@ -26,7 +26,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oracles import HOSTS, ClientLost, Stage, e2e, wait_until
+from oracles import HEALED_WITHIN, HOSTS, SETTLED_WITHIN, ClientLost, Stage, e2e, wait_until
 
 FROM_SOURCE = ["Open", "BlockData", "RoundEnd", "ImageChunk", "Manifest", "Go", "Done"]
 FROM_DESTINATION = ["Accept", "RoundAck", "Ready", "Running"]
@@ -187,14 +187,14 @@ def meet(stage, fault):
         assert result.code in EXIT_CODES, result
         assert fault.action == "stop" or f"name={fault.point}" in lab.agent_log(victim), f"{fault.wish} was never reached"
     stage.revive()
-    result = outcome(stage, hosts)
+    result = outcome(stage, hosts, HEALED_WITHIN if fault.action in ("eio", "enospc") else SETTLED_WITHIN)
     move.kill()
     return result
 
 
-def outcome(stage, hosts):
+def outcome(stage, hosts, within=SETTLED_WITHIN):
     """What became of it, and the seconds until that was so."""
-    seconds = stage.check()
+    seconds = stage.check(within)
     return ("moved" if hosts["destination"] in stage.container.is_where() else "stayed"), seconds
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tells whether a fault did harm."""
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -13,7 +14,8 @@ import e2e  # pylint: disable=wrong-import-position
 from e2e import HOSTS, wait_until  # pylint: disable=wrong-import-position
 from ledger import Ledger, RowLedger  # pylint: disable=wrong-import-position
 
-SETTLED_WITHIN = 5.0   # seconds after the last agent is up again
+SETTLED_WITHIN = 5.0    # seconds after the last agent is up again
+HEALED_WITHIN = 10.0    # if none died: agents look for what is left every 5 s
 PF_EXITING, PF_SIGNALED, SIGKILL_BIT = 0x4, 0x400, 1 << (signal.SIGKILL - 1)
 
 
@@ -145,10 +147,10 @@ class Stage:
                 more += [f"{host}'s agent has {name} open" for name in set(self.lab.descriptors(host)) - set(at_rest)]
         return more
 
-    def check(self):
+    def check(self, within=SETTLED_WITHIN):
         """Returns the seconds until everything was settled."""
         started = time.monotonic()
-        wait_until(lambda: not self.unsettled(), SETTLED_WITHIN, lambda: f"to be settled: {self.unsettled()}")
+        wait_until(lambda: not self.unsettled(), within, lambda: f"to be settled: {self.unsettled()}")
         seconds = time.monotonic() - started
         try:
             self.ledger.writes_on()
@@ -158,7 +160,7 @@ class Stage:
         self._check_gate()
         for host in HOSTS:
             self.descriptors.setdefault(self.lab.agent_pid(host), self.lab.descriptors(host))
-        self._forget_kept_copies()
+        self._purge_kept_copies()
         return seconds
 
     def _check_gate(self):
@@ -169,11 +171,13 @@ class Stage:
             has_record = (self.lab.state(host) / "journal" / name).exists()
             assert gate.code == (0 if host in where or not has_record else 12), f"{where}, but {host} says: {gate}"
 
-    def _forget_kept_copies(self):
+    def _purge_kept_copies(self):
         for host in HOSTS:
-            for kept in self.lab.state(host).glob(f"images/{self.container.name}.img.*"):
-                kept.unlink()
-            self.lab.exec(host, "sh", "-c", f"rm -rf --one-file-system /var/lib/vmigrate/containers/{self.container.name}.*")
+            standing = json.loads(self.lab.exec(host, self.lab.binary, "status", "--json", check=False).out)
+            for copy in (copy for one in standing for copy in one.get("kept", [])):
+                self.lab.exec(host, self.lab.binary, "purge", copy["container"], "--copy", copy["migration"])
+            left = [*self.lab.state(host).glob("kept/*"), *self.lab.state(host).glob("*/*.migrated-*")]
+            assert not left, f"purge left {left}"
 
     def end(self):
         self.sampler.end()

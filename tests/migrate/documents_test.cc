@@ -22,6 +22,7 @@ MigrationOptions unusual_options() {
           .compression = Compression::lz4,
           .verifies = true,
           .bandwidth_max = 1'000'000,
+          .keep_source = 77s,
           .sample = 9s};
 }
 
@@ -97,6 +98,7 @@ TEST_CASE("an offer arrives as it was made", "[migrate][documents]") {
   CHECK(read.options.tracker == TrackerKind::rescan);
   CHECK(read.options.compression == Compression::lz4);
   CHECK(read.options.verifies);
+  CHECK(read.options.keep_source == 77s);
   CHECK(read.options.sample == 9s);
   CHECK(read.is_dry_run);
   CHECK(read.epoch == 3);
@@ -121,7 +123,8 @@ TEST_CASE("a number out of bounds is refused, whichever it is", "[migrate][docum
       {"/volume_bytes", 1ULL << 50},       {"/used_bytes", 1ULL << 50},
       {"/memory_bytes", 1ULL << 50},       {"/checkpoint_bytes_max", 1ULL << 50},
       {"/options/rounds_max", 1000},       {"/options/downtime_max_ms", 24ULL * 3600 * 1000},
-      {"/options/sample_s", 3600},         {"/options/freeze_timeout_ms", 24ULL * 3600 * 1000}};
+      {"/options/sample_s", 3600},         {"/options/keep_source_s", 315'360'000},
+      {"/options/freeze_timeout_ms", 24ULL * 3600 * 1000}};
   for (const auto& [path, max] : limits) {
     INFO(path);
     json changed = whole;

@@ -58,11 +58,21 @@ TEST_CASE("three words are a migration with sensible defaults", "[migrate][optio
   CHECK_FALSE(command.errand.options.verifies);
 }
 
+TEST_CASE("a kept copy is removed before its time only by its full name", "[migrate][options]") {
+  const auto purge = std::get<PurgeCommand>(parse({"purge", "ct7", "--copy", "0123"}).command);
+  CHECK(purge.container == "ct7");
+  CHECK(purge.migration == "0123");
+  CHECK(std::get<PurgeCommand>(parse({"purge"}).command).container.empty());
+  CHECK(refusal({"purge", "ct7"}) == Errc::usage);
+  CHECK(refusal({"purge", "--copy", "0123"}) == Errc::usage);
+}
+
 TEST_CASE("every option arrives", "[migrate][options]") {
   const MigrateCommand command = parse_migration(
       {"--pull", "--dry-run", "--json", "--max-downtime", "250", "--freeze-timeout", "20", "--max-rounds", "7",
-       "--on-stall", "abort", "--tracker", "rescan", "--compress", "lz4", "--bandwidth", "10M", "--verify", "--sample",
-       "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha", "beta", "ct7"});
+       "--on-stall", "abort", "--tracker", "rescan", "--compress", "lz4", "--bandwidth", "10M", "--verify",
+       "--keep-source", "48", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha",
+       "beta", "ct7"});
   const MigrationOptions& options = command.errand.options;
   CHECK(command.errand.is_pull);
   CHECK(command.errand.is_dry_run);
@@ -75,6 +85,7 @@ TEST_CASE("every option arrives", "[migrate][options]") {
   CHECK(options.compression == Compression::lz4);
   CHECK(options.bandwidth_max == 10ULL << 20);
   CHECK(options.verifies);
+  CHECK(options.keep_source == 48h);
   CHECK(options.sample == 3s);
   CHECK(command.host.tls_dir == "/t");
   CHECK(command.host.state_dir == "/s");
@@ -126,6 +137,7 @@ TEST_CASE("an option that does not exist, or a value it cannot have, is a usage 
                                                      {"--bandwidth", "fast"},
                                                      {"--bandwidth", "-1"},
                                                      {"--sample", "0"},
+                                                     {"--keep-source", "-1"},
                                                      {"--runtime", "docker"}};
   for (auto words : bad) {
     INFO(words[0] << " " << (words.size() > 1 ? words[1] : ""));

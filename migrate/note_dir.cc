@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/note_dir.h"
+
+#include <array>
+#include <cerrno>
+#include <span>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace vmigrate {
+namespace {
+
+constexpr std::size_t kTextBytesMax = 1 << 20;
+constexpr const char* kUnfinished = ".new";
+
+}  // namespace
+
+void NoteDir::write(const Note& note) const {
+  const std::filesystem::path path = directory_ / note.name;
+  const std::filesystem::path unfinished = path.native() + kUnfinished;
+  const auto file = disk_->create(unfinished);
+  file->write(0, std::as_bytes(std::span(note.text)));
+  file->sync();
+  disk_->rename(unfinished, path);
+  disk_->sync_names(directory_);
+}
+
+void NoteDir::remove(const std::string& name) const {
+  if (disk_->remove(directory_ / name)) disk_->sync_names(directory_);
+}
+
+std::vector<std::string> NoteDir::names() const {
+  std::vector<std::string> names = disk_->list(directory_);
+  std::erase_if(names, [](const std::string& name) { return name.ends_with(kUnfinished); });
+  return names;
+}
+
+std::string NoteDir::text_of(const std::string& name) const {
+  const auto file = disk_->open(directory_ / name);
+  if (!file) throw Error(ENOENT, "open", (directory_ / name).native());
+  std::string text;
+  std::array<char, 4096> piece{};
+  std::size_t got = piece.size();
+  while (got == piece.size()) {
+    got = file->read(text.size(), std::as_writable_bytes(std::span(piece)));
+    text.append(piece.data(), got);
+    if (text.size() > kTextBytesMax) throw Error(Errc::internal, "it is too long for a note");
+  }
+  return text;
+}
+
+void NoteDir::log_bad(const char* kind, const std::string& name, const std::exception& failure) const {
+  log(LogLevel::error, std::string("event=bad_") + kind + " path=" + (directory_ / name).native() +
+                           " reason=" + failure.what());
+}
+
+}  // namespace vmigrate

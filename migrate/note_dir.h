@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Small texts that must outlive a power cut, each in a file of its own.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/disk.h"
+
+namespace vmigrate {
+
+struct Note {
+  std::string name;   ///< a plain file name that does not end in ".new"
+  std::string text;   ///< at most 1 MiB
+};
+
+/// The notes in one directory. Whoever writes or removes one sees to it that nobody else does at the same time.
+class NoteDir {
+ public:
+  explicit NoteDir(std::filesystem::path directory, Disk& disk = real_disk())
+      : directory_(std::move(directory)), disk_(&disk) {}
+
+  /// In place of the one of that name; on stable storage when it returns. Throws Error.
+  void write(const Note& note) const;
+  /// Idempotent. Throws Error when it is not known to be gone.
+  void remove(const std::string& name) const;
+  /// Calls `read` with each note, in the order of their names. One that cannot be read, or that `read` throws at, is
+  /// logged as a bad `kind` and passed over.
+  template <typename Read>
+  void for_each(const char* kind, Read read) const {
+    for (const std::string& name : names()) try {
+      read(Note{name, text_of(name)});
+    } catch (const std::exception& failure) {
+      log_bad(kind, name, failure);
+    }
+  }
+
+ private:
+  std::vector<std::string> names() const;
+  std::string text_of(const std::string& name) const;
+  void log_bad(const char* kind, const std::string& name, const std::exception& failure) const;
+
+  std::filesystem::path directory_;
+  Disk* disk_;
+};
+
+}  // namespace vmigrate
