@@ -372,7 +372,8 @@ class Lab:
 
     def agent_pid(self, host):
         pids = [pid for pid, words in self.processes(host).items() if words[:2] == [self.binary, "serve"]]
-        return pids[0] if pids else None
+        # What it forks looks the same until it becomes another program.
+        return min(pids, key=started_at, default=None)
 
     def agent_log(self, host):
         return (self.directory / host / "agent.log").read_text(errors="replace")
@@ -468,6 +469,14 @@ class Lab:
             if self.agent_pid(host) is None:
                 self.command("agent", host, "start")
         self.connections, self.running, self.containers = [], [], []
+
+
+def started_at(pid):
+    """In clock ticks since boot; of a process that is gone: never."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return float("inf")
 
 
 def processes_below(group):

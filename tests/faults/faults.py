@@ -401,7 +401,7 @@ def play_in_a_lab(number, options, tallies):
             for turn in range(number + 1, options.random + 1, options.labs):
                 run.play(f"random fault {turn}", lambda stage: meet_random(stage, dice))
         else:
-            for fault, play in faults_of(options)[number::options.labs]:
+            for fault, play in shuffled(faults_of(options))[number::options.labs]:
                 run.play(fault.name, lambda stage, fault=fault, play=play: play(stage, fault))
         run.end()
     except Exception as failure:  # pylint: disable=broad-except
@@ -410,6 +410,13 @@ def play_in_a_lab(number, options, tallies):
     finally:
         lab.down()
         tallies.put(run.tally)
+
+
+def shuffled(faults):
+    """Always the same way: so that every kind of container meets every kind of harm."""
+    faults = list(faults)
+    random.Random(1).shuffle(faults)
+    return faults
 
 
 def faults_of(options):
