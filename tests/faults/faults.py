@@ -3,7 +3,8 @@
 """Real faults in the lab: whatever dies, exactly one side runs the container, nothing is lost, nothing is left.
 
     faults.py --vmigrate PATH [WORDS...]              every failpoint and harm once; with words, those named by them all
-    faults.py --vmigrate PATH --random N [--seed S]   N faults at random times
+    faults.py --vmigrate PATH --random N [--seed S] [--minutes M]
+                                                      N faults at random times, or as many as that time allows
     faults.py --list
 
 A container under the load of a client that remembers every acknowledged write, on one TCP connection that is never
@@ -398,7 +399,10 @@ def play_in_a_lab(number, options, tallies):
         lab.up()
         if options.random:
             dice = random.Random(f"{options.seed}.{number}")
+            deadline = time.monotonic() + 60 * options.minutes
             for turn in range(number + 1, options.random + 1, options.labs):
+                if time.monotonic() > deadline:
+                    break
                 run.play(f"random fault {turn}", lambda stage: meet_random(stage, dice))
         else:
             for fault, play in shuffled(faults_of(options))[number::options.labs]:
@@ -441,6 +445,7 @@ def main():
     parser.add_argument("--vmigrate", default=os.environ.get("VMIGRATE"))
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--labs", type=int, default=3)
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
