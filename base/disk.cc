@@ -90,8 +90,12 @@ class RealDisk final : public Disk {
   void sync_names(const fs::path& directory) override { sync_to_disk(directory); }
   std::vector<std::string> list(const fs::path& directory) override {
     std::vector<std::string> names;
-    std::error_code no_directory;
-    for (const auto& entry : fs::directory_iterator(directory, no_directory)) names.push_back(entry.path().filename());
+    std::error_code failure;
+    fs::directory_iterator entry(directory, failure);
+    for (; !failure && entry != fs::directory_iterator(); entry.increment(failure))
+      names.push_back(entry->path().filename());
+    if (failure && failure != std::errc::no_such_file_or_directory)
+      throw Error(failure.value(), "list", directory.native());
     std::sort(names.begin(), names.end());
     return names;
   }

@@ -5,7 +5,7 @@
 namespace vmigrate {
 namespace {
 
-constexpr std::size_t kIdBytesMax = 255;
+constexpr std::size_t kIdBytesMax = 200;   // a name of 255 must hold it and ".img.migrated-" with 32 digits
 constexpr std::string_view kIdCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-";
 
 }  // namespace
@@ -13,7 +13,7 @@ constexpr std::string_view kIdCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 void check_container_id(const std::string& id) {
   // The id itself is not repeated in the sentence: it may hold anything.
   if (id.empty() || id.size() > kIdBytesMax)
-    throw Error(Errc::invalid_name, "a container id has 1 to 255 characters, this one " + std::to_string(id.size()));
+    throw Error(Errc::invalid_name, "a container id has 1 to 200 characters, this one " + std::to_string(id.size()));
   if (id.find_first_not_of(kIdCharacters) != std::string::npos)
     throw Error(Errc::invalid_name, "a container id consists of letters, digits, '_', '+', '.' and '-'");
   if (id.front() == '-' || id.front() == '.' || id.find("..") != std::string::npos)

@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kCheckTimeout = 20s;
 constexpr auto kRefreezeTimeout = 10s;
-constexpr auto kPatienceWithDeadCriu = 500ms;
+constexpr auto kPatienceWithDeadCriu = 2s;
 constexpr const char* kRuntimeLog = "runtime.log";
 
 // The container's link is down meanwhile, which isolates it better and costs less than CRIU's firewall rules (46 to 93

@@ -46,7 +46,8 @@ std::vector<std::string> mounts_at_or_beneath(const std::string& path) {
 }  // namespace
 
 bool is_anything_mounted_at_or_beneath(const std::filesystem::path& path) {
-  return !mounts_at_or_beneath(path.native()).empty();
+  const auto real = std::filesystem::weakly_canonical(path.parent_path()) / path.filename();
+  return !mounts_at_or_beneath(real.native()).empty();
 }
 
 bool unmount_all_at_or_beneath(const std::filesystem::path& path) noexcept try {

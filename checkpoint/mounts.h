@@ -6,7 +6,7 @@
 
 namespace vmigrate {
 
-/// In our mount namespace. Throws Error when the mount table cannot be read.
+/// In our mount namespace, whatever links lead to `path`. Throws when the mount table cannot be read.
 bool is_anything_mounted_at_or_beneath(const std::filesystem::path& path);
 
 /// Unmounts everything mounted at `path` or beneath it in our mount namespace, innermost first. False if something is

@@ -69,16 +69,24 @@ Agent::Agent(SessionHost host, const RulesFile& rules, LobbyLimits limits)
 }
 
 Task<> Agent::recover() {
-  const auto executor = co_await asio::this_coro::executor;
   while (!end_.is_shutting_down()) {
-    for (Waybill& waybill : recovery_.unattended())
-      asio::co_spawn(executor, recovery_.end(std::move(waybill)), asio::detached);
-    const auto work = [this] {
-      remove_expired(host_.local.state.kept_copies(), static_cast<std::uint64_t>(std::time(nullptr)));
-    };
-    co_await offload(host_.local.pool, work);
+    try {
+      co_await look_for_what_is_left();
+    } catch (const std::exception& failure) {   // a disk that cannot be read now may be later
+      log(LogLevel::error, std::string("event=recovery_failed reason=") + failure.what());
+    }
     co_await host_.clock.sleep_for(kLookForWaybillsEvery);
   }
+}
+
+Task<> Agent::look_for_what_is_left() {
+  const auto executor = co_await asio::this_coro::executor;
+  for (Waybill& waybill : recovery_.unattended())
+    asio::co_spawn(executor, recovery_.end(std::move(waybill)), asio::detached);
+  const auto work = [this] {
+    remove_expired(host_.local.state.kept_copies(), static_cast<std::uint64_t>(std::time(nullptr)));
+  };
+  co_await offload(host_.local.pool, work);
 }
 
 Task<> Agent::serve(Listener& listener) {

@@ -37,6 +37,7 @@ class Agent {
   /// A session in the set of sessions, for as long as it lives.
   class Live;
 
+  Task<> look_for_what_is_left();
   static Task<> converse(Agent& self, std::unique_ptr<Channel> channel);
   Task<> answer(std::unique_ptr<Channel> channel);
   Task<> answer_ask(std::unique_ptr<Channel> channel, Ask ask);

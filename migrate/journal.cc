@@ -21,19 +21,19 @@ bool names_owner(RecordType type) {
 /// Naming a new journal must not replace one that somebody else has just made, and locked.
 enum class Naming { must_be_free, replaces };
 
-bool give_name(Disk& disk, const std::filesystem::path& temporary, const std::filesystem::path& path, Naming naming) {
+void give_name(Disk& disk, const std::filesystem::path& temporary, const std::filesystem::path& path, Naming naming) {
   if (naming == Naming::replaces) {
     disk.rename(temporary, path);
-    return true;
+    return;
   }
-  const bool is_ours = disk.link(temporary, path);
+  disk.link(temporary, path);
   disk.remove(temporary);
-  return is_ours;
 }
 
-/// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal.
+/// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal; what it may leave
+/// begins with a dot, as no container's id does.
 void create_file(Disk& disk, const std::filesystem::path& path, std::span<const std::byte> content, Naming naming) {
-  std::filesystem::path temporary = path;
+  std::filesystem::path temporary = path.parent_path() / ("." + path.filename().native());
   const auto file = disk.create_unique(temporary);
   try {
     file->write(0, content);
@@ -172,7 +172,9 @@ std::optional<Record> find_record(const std::filesystem::path& directory, const 
   const std::filesystem::path path = directory / container;
   const auto file = disk.open(path);
   if (!file) return std::nullopt;
-  if (!file->lock()) throw Error(Errc::busy, "a migration of container " + container + " is under way");
+  // If it was replaced meanwhile, a session holds the one that took its place.
+  if (!file->lock() || !file->is_at(path))
+    throw Error(Errc::busy, "a migration of container " + container + " is under way");
   std::optional<Record> found;
   for (const Record& record : load_file(disk, *file, path).records)
     if (record.migration == migration) found = record;

@@ -50,11 +50,12 @@ void KeptCopies::write(const KeptCopy& copy) const { notes_.write({note_name(cop
 
 std::vector<KeptCopy> KeptCopies::list() const {
   std::vector<KeptCopy> copies;
-  notes_.for_each("kept_copy", [&](const Note& note) {
+  const auto read = [&](const Note& note) {
     KeptCopy copy = kept_copy_from_json(note.text);
     if (note_name(copy) != note.name) throw Error(Errc::internal, "it is the note of " + note_name(copy));
     copies.push_back(std::move(copy));
-  });
+  };
+  notes_.for_each(read, log_bad_note("kept_copy"));
   return copies;
 }
 

@@ -24,7 +24,8 @@ struct KeptCopy {
 std::string to_json(const KeptCopy& copy);
 KeptCopy kept_copy_from_json(const std::string& text);
 
-/// Of one host: a note for each. A copy is noted before its files are renamed, when RELEASED is on record.
+/// Of one host: a note for each. A copy is noted after its files have their new names, and before the
+/// waybill goes: who removes what is noted leaves nothing.
 class KeptCopies {
  public:
   explicit KeptCopies(NoteDir notes) : notes_(std::move(notes)) {}

@@ -208,8 +208,9 @@ Task<std::string> LocalDeparture::release(MigrationId id) {
   const std::string suffix = ".migrated-" + to_hex(id);
   const auto work = [this, &suffix, id] {
     unmount_image(found_.device);
+    const std::string kept = keep_image_as(suffix);
     note_kept_copy(id, suffix);
-    return keep_image_as(suffix);
+    return kept;
   };
   co_return co_await offload(host_.pool, work);
 }

@@ -12,13 +12,13 @@ namespace vmigrate {
 namespace {
 
 constexpr std::size_t kTextBytesMax = 1 << 20;
-constexpr const char* kUnfinished = ".new";
+constexpr char kUnfinished = '.';   // the first character; no note's
 
 }  // namespace
 
 void NoteDir::write(const Note& note) const {
   const std::filesystem::path path = directory_ / note.name;
-  const std::filesystem::path unfinished = path.native() + kUnfinished;
+  const std::filesystem::path unfinished = directory_ / (kUnfinished + note.name);
   const auto file = disk_->create(unfinished);
   file->write(0, std::as_bytes(std::span(note.text)));
   file->sync();
@@ -32,7 +32,7 @@ void NoteDir::remove(const std::string& name) const {
 
 std::vector<std::string> NoteDir::names() const {
   std::vector<std::string> names = disk_->list(directory_);
-  std::erase_if(names, [](const std::string& name) { return name.ends_with(kUnfinished); });
+  std::erase_if(names, [](const std::string& name) { return name.starts_with(kUnfinished); });
   return names;
 }
 
@@ -50,9 +50,10 @@ std::string NoteDir::text_of(const std::string& name) const {
   return text;
 }
 
-void NoteDir::log_bad(const char* kind, const std::string& name, const std::exception& failure) const {
-  log(LogLevel::error, std::string("event=bad_") + kind + " path=" + (directory_ / name).native() +
-                           " reason=" + failure.what());
+std::function<void(const std::string& name, const std::exception& failure)> log_bad_note(std::string kind) {
+  return [kind = std::move(kind)](const std::string& name, const std::exception& failure) {
+    log(LogLevel::error, "event=bad_" + kind + " name=" + name + " reason=" + failure.what());
+  };
 }
 
 }  // namespace vmigrate

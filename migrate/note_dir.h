@@ -2,7 +2,9 @@
 // Small texts that must outlive a power cut, each in a file of its own.
 #pragma once
 
+#include <exception>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,7 +13,7 @@
 namespace vmigrate {
 
 struct Note {
-  std::string name;   ///< a plain file name that does not end in ".new"
+  std::string name;   ///< a plain file name that does not begin with '.'
   std::string text;   ///< at most 1 MiB
 };
 
@@ -25,24 +27,26 @@ class NoteDir {
   void write(const Note& note) const;
   /// Idempotent. Throws Error when it is not known to be gone.
   void remove(const std::string& name) const;
-  /// Calls `read` with each note, in the order of their names. One that cannot be read, or that `read` throws at, is
-  /// logged as a bad `kind` and passed over.
-  template <typename Read>
-  void for_each(const char* kind, Read read) const {
+  /// Calls `read` with each note, in the order of their names. For one that cannot be read, or that `read` throws at,
+  /// `bad` is called with its name and why. Throws Error when the directory cannot be listed.
+  template <typename Read, typename Bad>
+  void for_each(Read read, Bad bad) const {
     for (const std::string& name : names()) try {
       read(Note{name, text_of(name)});
     } catch (const std::exception& failure) {
-      log_bad(kind, name, failure);
+      bad(name, failure);
     }
   }
 
  private:
   std::vector<std::string> names() const;
   std::string text_of(const std::string& name) const;
-  void log_bad(const char* kind, const std::string& name, const std::exception& failure) const;
 
   std::filesystem::path directory_;
   Disk* disk_;
 };
+
+/// A `bad` for NoteDir::for_each() that logs an event bad_`kind`.
+std::function<void(const std::string& name, const std::exception& failure)> log_bad_note(std::string kind);
 
 }  // namespace vmigrate

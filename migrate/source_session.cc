@@ -320,9 +320,10 @@ Task<bool> SourceSession::is_refused(bool is_peer_lost) {
 
 /// The answer to Abort; what was on its way before is passed over.
 Task<bool> SourceSession::hears_refusal() {
-  parts_.channel.set_idle_timeout(kRefusalTimeout);
+  const TimePoint deadline = parts_.clock.now() + kRefusalTimeout;
   try {
-    for (;;) {
+    while (parts_.clock.now() < deadline) {
+      parts_.channel.set_idle_timeout(deadline - parts_.clock.now());
       const Message answer = co_await parts_.channel.receive();
       if (std::holds_alternative<Refused>(answer) || std::holds_alternative<Refuse>(answer)) co_return true;
     }

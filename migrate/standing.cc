@@ -35,6 +35,13 @@ Standing read_standing(const fs::path& file) {
   return standing;
 }
 
+/// Added if it is not there yet.
+Standing& standing_of(std::vector<Standing>& standings, const std::string& container) {
+  const auto known = std::ranges::find(standings, container, &Standing::container);
+  if (known != standings.end()) return *known;
+  return standings.emplace_back(Standing{.container = container});
+}
+
 std::string other_host(const Standing& standing) { return "the other host (" + standing.records.back().peer + ")"; }
 
 }  // namespace
@@ -53,12 +60,13 @@ std::vector<Record> read_journal(const fs::path& file) {
 std::vector<Standing> read_standings(const StateDir& state) {
   std::vector<Standing> standings;
   for (const auto& entry : fs::directory_iterator(state.journals()))
-    if (entry.is_regular_file()) standings.push_back(read_standing(entry.path()));
-  for (Waybill& waybill : state.waybills().list()) {
-    auto known = std::ranges::find(standings, waybill.offer.container, &Standing::container);
-    if (known == standings.end()) known = standings.insert(known, {.container = waybill.offer.container});
-    known->waybill = std::move(waybill);
-  }
+    if (entry.is_regular_file() && !entry.path().filename().native().starts_with('.'))
+      standings.push_back(read_standing(entry.path()));
+  for (Waybill& waybill : state.waybills().list())
+    standing_of(standings, waybill.offer.container).waybill = std::move(waybill);
+  for (const std::string& container : state.waybills().damaged())
+    standing_of(standings, container).damage = "the waybill " + (state.waybills_path() / container).native() +
+                                               " cannot be read";
   std::erase_if(standings,
                 [](const Standing& one) { return one.records.empty() && one.damage.empty() && !one.waybill; });
   for (KeptCopy& copy : state.kept_copies().list()) {
@@ -77,7 +85,7 @@ bool is_in_doubt(const Standing& standing) {
 }
 
 std::string who_may_run(const Standing& standing) {
-  if (!standing.damage.empty()) return "nobody, until a human has looked: the journal is damaged";
+  if (!standing.damage.empty()) return "nobody, until a human has looked: its records are damaged";
   if (standing.records.empty())
     return standing.waybill && standing.waybill->side == Side::destination ? "the other host (" +
                                                                                  standing.waybill->peer + ")"
@@ -136,7 +144,7 @@ std::string to_text(const KeptCopy& copy) {
 std::string to_text(const Standing& standing) {
   std::string text = standing.container + "\n  may run:  " + who_may_run(standing) + "\n";
   if (!standing.records.empty()) text += "  record:   " + to_text(standing.records.back()) + "\n";
-  if (!standing.damage.empty()) text += "  journal:  " + standing.damage + "\n";
+  if (!standing.damage.empty()) text += "  damage:   " + standing.damage + "\n";
   if (standing.waybill)
     text += "  under way: migration " + to_hex(standing.waybill->migration) +
             (standing.waybill->side == Side::source ? " to " : " from ") + standing.waybill->peer + "\n";

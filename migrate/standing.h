@@ -17,7 +17,7 @@ namespace vmigrate {
 struct Standing {
   std::string container;
   std::vector<Record> records;        ///< oldest first
-  std::string damage;                 ///< why the journal cannot be read; empty if it can
+  std::string damage;                 ///< why journal or waybill cannot be read; empty if they can
   std::optional<Waybill> waybill;     ///< of a migration that is not at its end
   std::vector<KeptCopy> kept;         ///< of earlier times
   std::string peer_says;              ///< the other side's answer to Ask, in words; empty if it was not asked

@@ -62,8 +62,16 @@ void WaybillDir::remove(const std::string& container) const { notes_.remove(cont
 
 std::vector<Waybill> WaybillDir::list() const {
   std::vector<Waybill> waybills;
-  notes_.for_each("waybill", [&](const Note& note) { waybills.push_back(waybill_named(note.name, note.text)); });
+  notes_.for_each([&](const Note& note) { waybills.push_back(waybill_named(note.name, note.text)); },
+                  log_bad_note("waybill"));
   return waybills;
+}
+
+std::vector<std::string> WaybillDir::damaged() const {
+  std::vector<std::string> containers;
+  notes_.for_each([](const Note& note) { waybill_named(note.name, note.text); },
+                  [&](const std::string& container, const std::exception&) { containers.push_back(container); });
+  return containers;
 }
 
 }  // namespace vmigrate

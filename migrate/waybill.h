@@ -42,6 +42,8 @@ class WaybillDir {
   void remove(const std::string& container) const;
   /// Every waybill that can be read; one that cannot is logged and passed over: nothing is started because of it.
   std::vector<Waybill> list() const;
+  /// The containers whose waybill cannot be read.
+  std::vector<std::string> damaged() const;
 
  private:
   NoteDir notes_;

@@ -378,6 +378,12 @@ class Lab:
     def agent_log(self, host):
         return (self.directory / host / "agent.log").read_text(errors="replace")
 
+    def ends_of_logs(self, lines):
+        """What the agents said last, to be told with a failure."""
+        logs = {host: self.directory / host / "agent.log" for host in HOSTS}
+        return "".join(f"--- the end of {host}'s log\n" + "\n".join(self.agent_log(host).splitlines()[-lines:]) + "\n"
+                       for host, log in logs.items() if log.exists())
+
     def memory_peak_kib(self, host):
         """The agent's largest resident set since reset_memory_peak()."""
         return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{self.agent_pid(host)}/status").read_text()).group(1))
@@ -549,7 +555,7 @@ def run_one(lab, function):
         raise
     except Exception as failure:  # pylint: disable=broad-except
         trouble = "".join(traceback.format_exception(failure))
-        trouble += "".join(f"--- the end of {host}'s log\n" + "\n".join(lab.agent_log(host).splitlines()[-12:]) + "\n" for host in HOSTS)
+        trouble += lab.ends_of_logs(12)
     try:
         lab.clean()
         # An agent has its last word with the other side after the command ended.

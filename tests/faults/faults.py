@@ -112,7 +112,7 @@ def kill_agent(lab, host):
     lab.command("agent", host, "kill")
 
 
-def reset(lab, host):
+def reset(lab):
     """Both ends of whatever the two hosts say to each other."""
     for one in HOSTS:
         for other in HOSTS:
@@ -210,7 +210,7 @@ def do_harm(stage, harm, victim):
         elif harm == "kill both":
             os.kill(lab.agent_pid(victim), signal.SIGKILL)
         elif harm == "reset":
-            reset(lab, victim)
+            reset(lab)
         elif harm == "stall":
             time.sleep(5)
     if harm == "silence":
@@ -295,7 +295,7 @@ def strike(stage, dice, hosts, move):
     elif kind == "kill command":
         move.kill()
     elif kind == "reset":
-        reset(lab, hosts["source"])
+        reset(lab)
     elif kind == "silence":
         with silence(lab, dice.choice(HOSTS)):
             time.sleep(dice.uniform(0.2, 3))
@@ -348,8 +348,8 @@ class Tally:
 class Run:
     """One lab and what is played in it."""
 
-    def __init__(self, lab, kind):
-        self.lab, self.kind, self.stage, self.tally = lab, kind, None, Tally()
+    def __init__(self, lab, kind, is_quiet):
+        self.lab, self.kind, self.is_quiet, self.stage, self.tally = lab, kind, is_quiet, None, Tally()
 
     def play(self, name, play):
         """In this lab; after harm nothing of it is trusted any more."""
@@ -360,7 +360,7 @@ class Run:
         except Ended as words:
             self.tally.passed += 1
             self.tally.outcomes["ended"] += 1
-            print(f"ok {name}: {words} ({time.monotonic() - started:.1f} s)", flush=True)
+            self.tell_success(f"{name}: {words} ({time.monotonic() - started:.1f} s)")
             return self.start_anew()
         except Exception as failure:  # pylint: disable=broad-except
             self.tally.failed += 1
@@ -369,13 +369,15 @@ class Run:
         self.tally.passed += 1
         self.tally.outcomes[what.split()[-1]] += 1
         self.tally.settling.append(seconds)
-        print(f"ok {name}: {what}, settled in {seconds:.1f} s ({time.monotonic() - started:.1f} s)", flush=True)
+        self.tell_success(f"{name}: {what}, settled in {seconds:.1f} s ({time.monotonic() - started:.1f} s)")
+
+    def tell_success(self, text):
+        if not self.is_quiet:
+            print(f"ok {text}", flush=True)
 
     def tell_failure(self, name, failure, seconds):
-        logs = "".join(f"--- the end of {host}'s log\n" + "\n".join(self.lab.agent_log(host).splitlines()[-25:]) + "\n"
-                       for host in HOSTS)
-        text = f"FAILED {name} ({' with '.join(self.kind)}, {seconds:.1f} s)\n" + f"{failure}\n{logs}".rstrip()
-        print(text.replace("\n", "\n    "), flush=True)
+        text = f"FAILED {name} ({' with '.join(self.kind)}, {seconds:.1f} s)\n{failure}\n{self.lab.ends_of_logs(25)}"
+        print(text.rstrip().replace("\n", "\n    "), flush=True)
 
     def start_anew(self):
         if self.stage is not None:
@@ -394,7 +396,7 @@ def play_in_a_lab(number, options, tallies):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     directory = tempfile.mkdtemp(prefix=f"vmigrate-faults-{number}-", dir="/var/tmp")
     lab = e2e.Lab(directory, Path(options.vmigrate).resolve())
-    run = Run(lab, KINDS[number % len(KINDS)])
+    run = Run(lab, KINDS[number % len(KINDS)], options.quiet)
     try:
         lab.up()
         if options.random:
@@ -447,6 +449,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--labs", type=int, default=3)
+    parser.add_argument("--quiet", action="store_true", help="tell only what failed, and the sum")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:

@@ -2,6 +2,9 @@
 // Who may run a container, by its journal: the gate before any start.
 #include "migrate/standing.h"
 
+#include <fstream>
+
+#include "base/log.h"
 #include "tests/catch.h"
 #include "tests/support/temporary_directory.h"
 
@@ -49,6 +52,22 @@ TEST_CASE("a damaged journal starts nothing", "[migrate][standing]") {
   Journal(state.journals(), "ct").append({.type = RecordType::owned, .migration = random_id(), .peer = "beta"});
   std::filesystem::resize_file(state.journals() / "ct", 100);
   CHECK(refusal(read_standing(state, "ct")) == Errc::in_doubt);
+}
+
+TEST_CASE("a waybill that cannot be read starts nothing", "[migrate][standing]") {
+  const TestDirectory directory;
+  const StateDir state(directory.path());
+  std::ofstream(state.waybills_path() / "ct") << "{";
+  set_log_level(LogLevel::none);
+  CHECK(refusal(read_standing(state, "ct")) == Errc::in_doubt);
+  set_log_level(LogLevel::error);
+}
+
+TEST_CASE("a journal that was not finished is nobody's", "[migrate][standing]") {
+  const TestDirectory directory;
+  const StateDir state(directory.path());
+  std::ofstream(state.journals() / ".ct.Ab12Cd") << "half";
+  CHECK(read_standings(state).empty());
 }
 
 TEST_CASE("a container that is on its way here may not be started before it is ours", "[migrate][standing]") {

@@ -58,8 +58,28 @@ TEST_CASE("a damaged waybill starts nothing", "[migrate][waybill]") {
     const TestDirectory directory;
     std::ofstream(directory.path() / "ct7") << text;
     CHECK(WaybillDir(directory.path()).list().empty());
+    CHECK(WaybillDir(directory.path()).damaged() == std::vector<std::string>{"ct7"});
   }
   set_log_level(LogLevel::error);
+}
+
+TEST_CASE("waybills of containers with similar names do not meet", "[migrate][waybill]") {
+  const TestDirectory directory;
+  const WaybillDir waybills(directory.path());
+  for (const char* container : {"ct7", "ct7.new"}) {
+    Waybill waybill = some_waybill();
+    waybill.offer.container = container;
+    waybills.write(waybill);
+  }
+  CHECK(waybills.list().size() == 2);
+  CHECK(waybills.damaged().empty());
+}
+
+TEST_CASE("a directory that cannot be listed is not one without waybills", "[migrate][waybill]") {
+  const TestDirectory directory;
+  std::ofstream(directory.path() / "file") << "no directory";
+  CHECK_THROWS_AS(WaybillDir(directory.path() / "file").list(), Error);
+  CHECK(WaybillDir(directory.path() / "missing").list().empty());
 }
 
 TEST_CASE("text that is no waybill is one kind of failure", "[migrate][waybill]") {
