@@ -108,4 +108,16 @@ Disk& real_disk() noexcept {
   return disk;
 }
 
+fs::path unfinished(const fs::path& path) { return path.parent_path() / ("." + path.filename().native()); }
+
+bool is_unfinished(const std::string& name) { return name.starts_with('.'); }
+
+void remove_unfinished(Disk& disk, const fs::path& directory) {
+  for (const std::string& name : disk.list(directory)) {
+    if (!is_unfinished(name)) continue;
+    const auto file = disk.open(directory / name);
+    if (file && file->lock()) disk.remove(directory / name);
+  }
+}
+
 }  // namespace vmigrate

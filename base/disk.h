@@ -53,4 +53,10 @@ class Disk {
 /// The kernel's.
 Disk& real_disk() noexcept;
 
+/// What a file is called until it is whole: the only names that begin with a point. Its maker holds its lock.
+std::filesystem::path unfinished(const std::filesystem::path& path);
+bool is_unfinished(const std::string& name);
+/// Removes the unfinished files of a directory whose makers are gone.
+void remove_unfinished(Disk& disk, const std::filesystem::path& directory);
+
 }  // namespace vmigrate

@@ -110,6 +110,7 @@ int run(const ServeCommand& command) {
   const RulesFile rules(command.rules.empty() ? command.host.tls_dir / "rules" : command.rules, host_name());
   if (rules.read().size() == 0)
     log(LogLevel::warn, "event=no_rules file=" + rules.path().string() + " everybody is refused");
+  parts.host.local.state.remove_unfinished();
   Agent agent(parts.host, rules);
   Loop loop(parts.pool);
   const auto listener = listen(loop.context.get_executor(), parse_endpoint(command.listen), parts.tls);

@@ -30,11 +30,11 @@ void give_name(Disk& disk, const std::filesystem::path& temporary, const std::fi
   disk.remove(temporary);
 }
 
-/// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal; what it may leave
-/// begins with a dot, as no container's id does.
+/// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal.
 void create_file(Disk& disk, const std::filesystem::path& path, std::span<const std::byte> content, Naming naming) {
-  std::filesystem::path temporary = path.parent_path() / ("." + path.filename().native());
+  std::filesystem::path temporary = unfinished(path);
   const auto file = disk.create_unique(temporary);
+  file->lock();
   try {
     file->write(0, content);
     file->sync();

@@ -12,17 +12,17 @@ namespace vmigrate {
 namespace {
 
 constexpr std::size_t kTextBytesMax = 1 << 20;
-constexpr char kUnfinished = '.';   // the first character; no note's
 
 }  // namespace
 
 void NoteDir::write(const Note& note) const {
   const std::filesystem::path path = directory_ / note.name;
-  const std::filesystem::path unfinished = directory_ / (kUnfinished + note.name);
-  const auto file = disk_->create(unfinished);
+  const std::filesystem::path draft = unfinished(path);
+  const auto file = disk_->create(draft);
+  file->lock();
   file->write(0, std::as_bytes(std::span(note.text)));
   file->sync();
-  disk_->rename(unfinished, path);
+  disk_->rename(draft, path);
   disk_->sync_names(directory_);
 }
 
@@ -32,7 +32,7 @@ void NoteDir::remove(const std::string& name) const {
 
 std::vector<std::string> NoteDir::names() const {
   std::vector<std::string> names = disk_->list(directory_);
-  std::erase_if(names, [](const std::string& name) { return name.starts_with(kUnfinished); });
+  std::erase_if(names, is_unfinished);
   return names;
 }
 

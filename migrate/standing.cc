@@ -7,6 +7,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "base/disk.h"
 #include "base/error.h"
 
 namespace vmigrate {
@@ -60,7 +61,7 @@ std::vector<Record> read_journal(const fs::path& file) {
 std::vector<Standing> read_standings(const StateDir& state) {
   std::vector<Standing> standings;
   for (const auto& entry : fs::directory_iterator(state.journals()))
-    if (entry.is_regular_file() && !entry.path().filename().native().starts_with('.'))
+    if (entry.is_regular_file() && !is_unfinished(entry.path().filename()))
       standings.push_back(read_standing(entry.path()));
   for (Waybill& waybill : state.waybills().list())
     standing_of(standings, waybill.offer.container).waybill = std::move(waybill);

@@ -54,6 +54,11 @@ StateDir::StateDir(std::filesystem::path root) : root_(std::filesystem::absolute
   host_id_ = read_or_make_host_id(root_ / "host-id");
 }
 
+void StateDir::remove_unfinished() const {
+  for (const auto& directory : {journals(), waybills_path(), kept_path()})
+    vmigrate::remove_unfinished(real_disk(), directory);
+}
+
 std::string StateDir::scratch_name(const std::string& container, const std::string& suffix) {
   constexpr std::size_t kLengthMax = 200;
   const bool begins_well = !container.empty() && std::isalnum(static_cast<unsigned char>(container.front())) != 0;

@@ -31,6 +31,9 @@ class StateDir {
   /// no plain file name, and `suffix`.
   static std::string scratch_name(const std::string& container, const std::string& suffix);
 
+  /// Removes the drafts of notes and journals whose makers were killed over them.
+  void remove_unfinished() const;
+
   /// Random, made once per state directory: by it a host recognises itself.
   Bits128 host_id() const { return host_id_; }
 

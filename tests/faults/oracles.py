@@ -16,7 +16,8 @@ from ledger import Ledger, RowLedger  # pylint: disable=wrong-import-position
 
 SETTLED_WITHIN = 5.0    # seconds after the last agent is up again
 HEALED_WITHIN = 10.0    # if none died: agents look for what is left every 5 s
-PF_EXITING, PF_SIGNALED, SIGKILL_BIT = 0x4, 0x400, 1 << (signal.SIGKILL - 1)
+PF_EXITING, PF_SIGNALED = 0x4, 0x400
+HALTS = 1 << (signal.SIGKILL - 1) | 1 << (signal.SIGSTOP - 1)   # as bits of a pending set: taken before any instruction
 
 
 def is_still(pid):
@@ -29,7 +30,15 @@ def is_still(pid):
         return True
     state, flags = fields[0], int(fields[6])
     pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
-    return state in "Tt" or bool(flags & (PF_EXITING | PF_SIGNALED)) or any(mask & SIGKILL_BIT for mask in pending)
+    return state in "Tt" or bool(flags & (PF_EXITING | PF_SIGNALED)) or any(mask & HALTS for mask in pending)
+
+
+def tasks_of(group):
+    """For people: what the tasks of a cgroup were at."""
+    with contextlib.suppress(OSError):
+        return [Path(f"/proc/{pid}/stat").read_text()[:60] + Path(f"/proc/{pid}/wchan").read_text()
+                for pid in (group / "cgroup.procs").read_text().split()]
+    return []
 
 
 def could_run(group):
@@ -77,7 +86,7 @@ class Sampler(threading.Thread):
         while not self.is_over:
             self.samples += 1
             if self._two_could_run() and not self._criu_is_at_it() and self._two_could_run():
-                self.moments_with_two.append(time.monotonic())
+                self.moments_with_two.append({host: tasks_of(group) for host, group in self.groups.items()})
             time.sleep(0.01)
 
     def end(self):
@@ -156,7 +165,8 @@ class Stage:
             self.ledger.writes_on()
         except (OSError, AssertionError) as failure:
             raise ClientLost(f"the client's connection is dead: {failure}") from failure
-        assert not self.sampler.moments_with_two, f"two ran, {len(self.sampler.moments_with_two)} samples"
+        moments = self.sampler.moments_with_two
+        assert not moments, f"two ran, {len(moments)} samples: {moments[:3]}"
         self._check_gate()
         for host in HOSTS:
             self.descriptors.setdefault(self.lab.agent_pid(host), self.lab.descriptors(host))

@@ -156,7 +156,7 @@ bool SimDisk::has_locks() const {
 std::size_t SimDisk::file_count(const std::string& directory) const {
   return static_cast<std::size_t>(
       std::count_if(names_.begin(), names_.end(), [&](const auto& name) {
-        return is_in(name.first, directory) && name.first[directory.size() + 1] != '.';
+        return is_in(name.first, directory) && !is_unfinished(name.first.substr(directory.size() + 1));
       }));
 }
 
