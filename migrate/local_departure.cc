@@ -202,6 +202,7 @@ void LocalDeparture::fence() {
 /// Each step can be repeated, so that a release that failed half-way can be finished later.
 Task<std::string> LocalDeparture::release(MigrationId id) {
   if (fenced_) co_await fenced_->destroy_after_running();
+  else co_await host_.runtime.destroy(found_.container);   // an agent may have died between killing and forgetting
   checkpoint_.reset();
   volume_.reset();
   co_await remove_network(host_.pool, found_.offer.network);

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who may run it, when nobody is there to say so: status, journal, recover, resolve. See e2e.py for how to run it."""
 import json
+import os
+import signal
 import time
 
 import e2e
@@ -82,6 +84,19 @@ def status_tells_the_truth(lab):
     restart_agents(lab)
     settles_on(lab, redis, ledger, "beta")
     assert time.monotonic() - started < 10
+
+
+@test
+def a_release_that_died(lab):
+    """a source's agent that died between killing the container's processes and forgetting it ends that the next time"""
+    redis, ledger = given_and_both_dead(lab, "message.Running.before_handle=kill", "")
+    for pid in redis.pids("alpha"):
+        os.kill(pid, signal.SIGKILL)
+    lab.exec("alpha", redis.runtime, "resume", redis.name, check=False)
+    wait_until(lambda: not redis.pids("alpha"), 5, "its processes on alpha to go")
+    assert redis.is_where()["alpha"] == "stopped"
+    restart_agents(lab)
+    settles_on(lab, redis, ledger, "beta")
 
 
 @test
