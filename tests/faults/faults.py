@@ -319,9 +319,18 @@ def meet_random(stage, dice):
         time.sleep(delay)
         told.append(f"{strike(stage, dice, hosts, move)} after {delay:.2f} s,")
     stage.revive()
+    try:
+        return end_of_random(stage, hosts, move, told)
+    except AssertionError as failure:
+        raise AssertionError(f"{' '.join(told)} {failure}") from failure
+
+
+def end_of_random(stage, hosts, move, told):
     with contextlib.suppress(AssertionError):
         if ENDED in move.wait(60).err:
             raise Ended("it ended, as the command said")
+    if any("kill command" in one for one in told):   # the agents go on without it
+        wait_until(lambda: not stage.waybills(), 60, "the migration to end")
     what, seconds = outcome(stage, hosts)
     return f"{' '.join(told)} {what}", seconds
 

@@ -130,6 +130,9 @@ class Stage:
             if self.lab.agent_pid(host) is None:
                 self.agent(host)
 
+    def waybills(self):
+        return [str(path) for host in HOSTS for path in self.lab.state(host).glob("waybills/*")]
+
     def unsettled(self):
         """Why it is not yet as after a migration or without one; '' if it is."""
         where = self.container.is_where()
@@ -137,7 +140,7 @@ class Stage:
             return f"the runtimes say {where}"
         here = next(iter(where))
         there = next(host for host in HOSTS if host != here)
-        if waybills := [str(path) for host in HOSTS for path in self.lab.state(host).glob("waybills/*")]:
+        if waybills := self.waybills():
             return f"waybills: {waybills}"
         left = e2e.differences({there: self.clean_hosts[there]}, {there: self.lab.belongings(there)})
         left = [line for line in left if "gone: " not in line] + self._more_descriptors()
