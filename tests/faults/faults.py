@@ -209,6 +209,7 @@ def do_harm(stage, harm, victim):
             stage.agent(other)
         elif harm == "kill both":
             os.kill(lab.agent_pid(victim), signal.SIGKILL)
+            wait_until(lambda: lab.agent_pid(victim) is None, 5, f"the agent of {victim} to die")
         elif harm == "reset":
             reset(lab)
         elif harm == "stall":

@@ -21,13 +21,17 @@ HALTS = 1 << (signal.SIGKILL - 1) | 1 << (signal.SIGSTOP - 1)   # as bits of a p
 
 
 def is_still(pid):
-    """Whether a task of a thawed group executes nothing: CRIU leaves what it restored stopped, until it is frozen; and
-    frozen tasks are killed before they are thawed, for only then they can go."""
+    """Whether a task of a thawed group executes nothing of its program: CRIU leaves what it restored stopped, until it is
+    frozen; frozen tasks are killed before they are thawed, for only then they can go; and what still has CRIU's name is
+    not yet what it is to become."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return True
+    if name.endswith("(criu"):
+        return True
+    fields = rest.split()
     state, flags = fields[0], int(fields[6])
     pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
     return state in "Tt" or bool(flags & (PF_EXITING | PF_SIGNALED)) or any(mask & HALTS for mask in pending)
