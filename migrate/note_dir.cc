@@ -2,7 +2,6 @@
 #include "migrate/note_dir.h"
 
 #include <array>
-#include <cerrno>
 #include <span>
 
 #include "base/error.h"
@@ -36,9 +35,9 @@ std::vector<std::string> NoteDir::names() const {
   return names;
 }
 
-std::string NoteDir::text_of(const std::string& name) const {
+std::optional<std::string> NoteDir::text_of(const std::string& name) const {
   const auto file = disk_->open(directory_ / name);
-  if (!file) throw Error(ENOENT, "open", (directory_ / name).native());
+  if (!file) return std::nullopt;
   std::string text;
   std::array<char, 4096> piece{};
   std::size_t got = piece.size();

@@ -5,6 +5,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,11 +29,12 @@ class NoteDir {
   /// Idempotent. Throws Error when it is not known to be gone.
   void remove(const std::string& name) const;
   /// Calls `read` with each note, in the order of their names. For one that cannot be read, or that `read` throws at,
-  /// `bad` is called with its name and why. Throws Error when the directory cannot be listed.
+  /// `bad` is called with its name and why; one that is removed meanwhile is none. Throws Error when the directory
+  /// cannot be listed.
   template <typename Read, typename Bad>
   void for_each(Read read, Bad bad) const {
     for (const std::string& name : names()) try {
-      read(Note{name, text_of(name)});
+      if (const auto text = text_of(name)) read(Note{name, *text});
     } catch (const std::exception& failure) {
       bad(name, failure);
     }
@@ -40,7 +42,7 @@ class NoteDir {
 
  private:
   std::vector<std::string> names() const;
-  std::string text_of(const std::string& name) const;
+  std::optional<std::string> text_of(const std::string& name) const;
 
   std::filesystem::path directory_;
   Disk* disk_;

@@ -75,6 +75,21 @@ TEST_CASE("waybills of containers with similar names do not meet", "[migrate][wa
   CHECK(waybills.damaged().empty());
 }
 
+TEST_CASE("a note that is removed while others are read is no damaged one", "[migrate][waybill]") {
+  const TestDirectory directory;
+  const NoteDir notes(directory.path());
+  for (const char* name : {"a", "b"}) notes.write({name, "text"});
+  std::vector<std::string> read, bad;
+  notes.for_each(
+      [&](const Note& note) {
+        read.push_back(note.name);
+        notes.remove("b");
+      },
+      [&](const std::string& name, const std::exception&) { bad.push_back(name); });
+  CHECK(read == std::vector<std::string>{"a"});
+  CHECK(bad.empty());
+}
+
 TEST_CASE("a directory that cannot be listed is not one without waybills", "[migrate][waybill]") {
   const TestDirectory directory;
   std::ofstream(directory.path() / "file") << "no directory";

@@ -26,7 +26,7 @@ class SimDisk {
   void release_locks_of(const void* holder);
   bool has_locks() const;
   /// The files that a process finds now in a directory, unfinished ones left out.
-  std::size_t file_count(const std::string& directory) const;   // without unfinished ones
+  std::size_t file_count(const std::string& directory) const;
   /// What would certainly be left by a power cut now; for inspection.
   std::unique_ptr<Disk> certain() const;
   /// Another one whenever something has changed.
