@@ -18,18 +18,19 @@ SETTLED_WITHIN = 5.0    # seconds after the last agent is up again
 HEALED_WITHIN = 10.0    # if none died: agents look for what is left every 5 s
 PF_EXITING, PF_SIGNALED = 0x4, 0x400
 HALTS = 1 << (signal.SIGKILL - 1) | 1 << (signal.SIGSTOP - 1)   # as bits of a pending set: taken before any instruction
+TOOLS = ("criu", "crun", "runc")   # in the container's group for a moment, to make it or to take it away
 
 
 def is_still(pid):
     """Whether a task of a thawed group executes nothing of its program: CRIU leaves what it restored stopped, until it is
-    frozen; frozen tasks are killed before they are thawed, for only then they can go; and what still has CRIU's name is
-    not yet what it is to become."""
+    frozen; frozen tasks are killed before they are thawed, for only then they can go; and what has the name of CRIU or of
+    a runtime is not the program, or not yet."""
     try:
         name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return True
-    if name.endswith("(criu"):
+    if name.partition("(")[2].startswith(TOOLS):
         return True
     fields = rest.split()
     state, flags = fields[0], int(fields[6])
