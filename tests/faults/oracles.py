@@ -159,10 +159,15 @@ class Stage:
         """What an agent has open that it had not when it was first seen at rest."""
         more = []
         for host in HOSTS:
-            at_rest = self.descriptors.get(self.lab.agent_pid(host))
+            at_rest = self.descriptors.get(self._agent(host))
             if at_rest is not None:
                 more += [f"{host}'s agent has {name} open" for name in set(self.lab.descriptors(host)) - set(at_rest)]
         return more
+
+    def _agent(self, host):
+        """Its process, by more than a number that comes again after some thousand others."""
+        pid = self.lab.agent_pid(host)
+        return pid and (pid, e2e.started_at(pid))
 
     def check(self, within=SETTLED_WITHIN):
         """Returns the seconds until everything was settled."""
@@ -177,7 +182,7 @@ class Stage:
         assert not moments, f"two ran, {len(moments)} samples: {moments[:3]}"
         self._check_gate()
         for host in HOSTS:
-            self.descriptors.setdefault(self.lab.agent_pid(host), self.lab.descriptors(host))
+            self.descriptors.setdefault(self._agent(host), self.lab.descriptors(host))
         self._purge_kept_copies()
         return seconds
 
