@@ -12,6 +12,7 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "bench/own_loop.h"
 #include "bench/quiet_volume.h"
 #include "engine/image_sink.h"
 #include "migrate/block_writer.h"
@@ -24,14 +25,6 @@ using namespace vmigrate;
 namespace {
 
 constexpr std::size_t kPoolThreads = 4;   // as in the agent
-
-void run_on_own_loop(Task<> task) {
-  asio::io_context loop(1);
-  std::exception_ptr failure;
-  asio::co_spawn(loop, std::move(task), [&](std::exception_ptr thrown) { failure = thrown; });
-  loop.run();
-  if (failure) std::rethrow_exception(failure);
-}
 
 Task<> send_round(Endpoint to, const TlsContext& tls, std::filesystem::path source, RoundStats& stats) {
   asio::thread_pool pool(kPoolThreads);
