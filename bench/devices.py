@@ -10,15 +10,26 @@ import time
 from pathlib import Path
 
 ZRAM_CONTROL = Path("/sys/class/zram-control")
+TRACKERS = Path("/sys/fs/bpf/vmigrate")
 
 
 def end_in_order():
-    """Without it SIGTERM would end this process and leave its devices behind."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """Ctrl-C and SIGTERM end this process through its `with` statements, so that nothing is left behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, _: sys.exit(128 + caught))
 
 
 def output_of(*command):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def forget_tracker(node):
+    """What a benchmark that was killed has left in the kernel: a tracker outlives its process."""
+    if not node or not TRACKERS.is_dir():
+        return
+    number = os.stat(node).st_rdev
+    for pins in TRACKERS.glob(f"*-{os.major(number)}-{os.minor(number)}-0"):
+        shutil.rmtree(pins, ignore_errors=True)
 
 
 class Scratch:
@@ -50,6 +61,7 @@ class Loop:
     def __exit__(self, *failure):
         # By the file and not by the remembered node: Ctrl-C may have come before there was one to remember.
         for node in output_of("losetup", "--noheadings", "--output", "NAME", "--associated", str(self.image)).split():
+            forget_tracker(node)
             subprocess.run(["losetup", "--detach", node], check=False)
         self.image.unlink(missing_ok=True)
 
@@ -73,6 +85,7 @@ class Zram:
         return self
 
     def __exit__(self, *failure):
+        forget_tracker(self.node)
         for _ in range(100):  # udev may still have it open
             try:
                 (ZRAM_CONTROL / "hot_remove").write_text(self.number)
