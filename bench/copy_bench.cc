@@ -13,6 +13,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "base/clock.h"
+#include "bench/null_sink.h"
 #include "bench/quiet_volume.h"
 #include "engine/device_volume.h"
 #include "engine/volume_copier.h"
@@ -22,14 +23,6 @@ using namespace vmigrate;
 namespace {
 
 constexpr double kBytesPerGigabyte = 1e9;
-
-/// Takes everything and keeps nothing: what reading, scanning and digesting cost without a disk behind.
-class NullSink final : public BlockSink {
- public:
-  Task<> write(Extent, std::span<const std::byte>) override { co_return; }
-  Task<> write_zeroes(Extent) override { co_return; }
-  Task<> flush() override { co_return; }
-};
 
 struct Measured {
   double seconds = 0;
