@@ -244,8 +244,13 @@ void BpfWriteTracker::add_bits(DirtySet& out, std::uint64_t word_index, std::uin
     out.add_word({first}, bits);
     return;
   }
-  for (; bits != 0; bits &= bits - 1)
-    out.add(Extent{{(first + static_cast<unsigned>(std::countr_zero(bits))) * blocks_per_bit}, blocks_per_bit});
+  // Run by run: whoever trims a large volume sets all of its bits.
+  for (unsigned at = 0; at < VM_WORD_BLOCKS && bits >> at != 0;) {
+    at += static_cast<unsigned>(std::countr_zero(bits >> at));
+    const auto run = static_cast<unsigned>(std::countr_one(bits >> at));
+    out.add(Extent{{(first + at) * blocks_per_bit}, run * blocks_per_bit});
+    at += run;
+  }
 }
 
 /// Bios whose end nobody saw, because a driver below sent them on to another queue. They have landed: nothing is in
