@@ -92,5 +92,5 @@ void receive_image(const TwoEnds& ends) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_one_end(argc, argv, "The first round of a migration, image file to image file.", send_image, receive_image);
+  return run_one_end(argc, argv, "The first round of a migration, file to file.", send_image, receive_image);
 }

@@ -165,8 +165,8 @@ void send_image(const TwoEnds& ends) {
 
 void receive_image(const TwoEnds& ends) {
   const TlsContext tls(ends.tls_dir);
-  const UniqueFd image(
-      check_syscall(::open(ends.image.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), "open", ends.image.native()));
+  const int made = ::open(ends.image.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const UniqueFd image(check_syscall(made, "open", ends.image.native()));
   check_syscall(::ftruncate(image.get(), static_cast<off_t>(ends.bytes)), "ftruncate", ends.image.native());
   const UniqueFd listening(check_syscall(::socket(AF_INET, SOCK_STREAM, 0), "socket"));
   const sockaddr_in address = address_of(ends.at);
@@ -182,5 +182,5 @@ void receive_image(const TwoEnds& ends) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_one_end(argc, argv, "The floor of a copy over TLS: read, encrypt, send, write.", send_image, receive_image);
+  return run_one_end(argc, argv, "The floor of a copy over TLS, file to file.", send_image, receive_image);
 }

@@ -50,7 +50,7 @@ int run_one_end(int argc, char** argv, const char* what, Send send, Receive rece
     else receive(ends);
     return 0;
   } catch (const std::exception& failure) {
-    std::fprintf(stderr, "%s: %s\n", argv[0], failure.what());
+    std::fprintf(stderr, "%s\n", failure.what());
     return 1;
   }
 }
