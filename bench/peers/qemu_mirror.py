@@ -83,4 +83,4 @@ def copy(pair):
     source.wait()
 
 
-PEERS = [Peer("qemu-mirror", "qemu-storage-daemon, blockdev-mirror over NBD and TLS", copy, ("qemu-system-common",))]
+PEERS = [Peer("qemu-mirror", "blockdev-mirror over NBD and TLS, as libvirt", copy, ("qemu-system-common",))]
