@@ -7,6 +7,7 @@ What no namespace can hold, two cgroups and a directory, is the parent's to remo
 """
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,10 @@ def run_isolated(command, environment):
 
 
 def furnish():
-    """Inside: a /run of our own, where network namespaces have their names and sshd its directory."""
+    """Inside: a /run of our own, where network namespaces have their names and sshd its directory; and no settings of
+    root's shell, which a shell that sshd starts would read first, however long that takes."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "run", "/run"], check=True)
     Path("/run/sshd").mkdir()
+    settings = Path(pwd.getpwuid(0).pw_dir, ".bashrc")
+    if settings.exists():
+        subprocess.run(["mount", "--bind", "/dev/null", settings], check=True)
