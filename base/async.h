@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -37,6 +38,14 @@ Task<std::invoke_result_t<Work&>> call_on_pool(asio::thread_pool& pool, std::sha
 }
 
 }  // namespace detail
+
+/// Runs a task on another executor, which must outlive it; the caller resumes on its own. Cancelling the caller does not
+/// interrupt the task. Give `task` a name first (see offload()).
+inline Task<> run_on(asio::any_io_executor executor, Task<>&& task) {
+  auto spawned = asio::co_spawn(executor, std::move(task),
+                                asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+  co_return co_await std::move(spawned);
+}
 
 /// Runs blocking `work` on a thread of `pool`; the caller resumes on its own executor with the result or exception.
 /// Whatever `work` refers to must live until then. Cancelling the caller does not interrupt `work`.

@@ -40,6 +40,9 @@ class BlockSink {
   virtual Task<> write(Extent extent, std::span<const std::byte> blocks) = 0;
   /// Makes the extent, of any length, read as zeroes afterwards.
   virtual Task<> write_zeroes(Extent extent) = 0;
+  /// Every earlier write is carried out before any later one, which may be to the same blocks. What keeps its order
+  /// needs nothing for that.
+  virtual Task<> settle() { co_return; }
   /// Every earlier write has been carried out and would survive a power cut.
   virtual Task<> flush() = 0;
 };

@@ -107,4 +107,25 @@ void CopyBatch::record_doubt_in(DigestIndex& digests) const {
   }
 }
 
+namespace {
+
+Task<> hand_on(const CopyBatch& batch, const CopyPiece& piece, BlockSink& to) {
+  switch (piece.kind) {
+    case CopyPiece::Kind::unchanged:
+      break;
+    case CopyPiece::Kind::zeroes:
+      co_await to.write_zeroes(piece.extent);
+      break;
+    case CopyPiece::Kind::data:
+      co_await to.write(piece.extent, batch.bytes_of(piece));
+      break;
+  }
+}
+
+}  // namespace
+
+Task<> hand_on(const CopyBatch& batch, BlockSink& to) {
+  for (const auto& piece : batch.pieces()) co_await hand_on(batch, piece, to);
+}
+
 }  // namespace vmigrate

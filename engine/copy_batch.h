@@ -78,4 +78,7 @@ class CopyBatch {
   std::uint64_t zero_blocks_ = 0;
 };
 
+/// Hands on what is to be handed on, in order. Whoever calls records it, or the doubt about it when this throws.
+Task<> hand_on(const CopyBatch& batch, BlockSink& to);
+
 }  // namespace vmigrate

@@ -69,7 +69,7 @@ Task<> CopyPipeline::hand_on_all() {
 
 Task<> CopyPipeline::hand_on(const CopyBatch& batch) {
   try {
-    for (const auto& piece : batch.pieces()) co_await hand_on(batch, piece);
+    co_await vmigrate::hand_on(batch, parts_.to);
     // Only now: a block that is recorded but was never handed on would not be handed on again.
     co_await offload(parts_.pool, [this, &batch] { batch.record_in(parts_.digests); });
   } catch (...) {
@@ -79,19 +79,6 @@ Task<> CopyPipeline::hand_on(const CopyBatch& batch) {
   totals_.data_bytes += batch.data_bytes();
   totals_.zero_bytes += batch.zero_bytes();
   totals_.copied_until = batch.end;
-}
-
-Task<> CopyPipeline::hand_on(const CopyBatch& batch, const CopyPiece& piece) {
-  switch (piece.kind) {
-    case CopyPiece::Kind::unchanged:
-      break;
-    case CopyPiece::Kind::zeroes:
-      co_await parts_.to.write_zeroes(piece.extent);
-      break;
-    case CopyPiece::Kind::data:
-      co_await parts_.to.write(piece.extent, batch.bytes_of(piece));
-      break;
-  }
 }
 
 Task<> CopyPipeline::join_reader() {

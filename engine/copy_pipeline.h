@@ -46,7 +46,6 @@ class CopyPipeline {
   Task<> read_ahead(const DirtySet& blocks);
   Task<> hand_on_all();
   Task<> hand_on(const CopyBatch& batch);
-  Task<> hand_on(const CopyBatch& batch, const CopyPiece& piece);
   Task<> join_reader();
 
   Parts parts_;

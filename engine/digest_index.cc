@@ -71,15 +71,22 @@ std::uint64_t DigestIndex::record(Extent extent, std::span<const Bits128> digest
   std::vector<Bits128> before(extent.count);
   recorded(extent, before);
   std::uint64_t changed = 0;
-  auto root = widen(root_);
+  Wide difference = 0;
   for (std::size_t i = 0; i < digests.size(); ++i) {
     if (digests[i] == before[i]) continue;
-    root += widen(digests[i]) - widen(before[i]);
+    difference += widen(digests[i]) - widen(before[i]);
     ++changed;
   }
-  if (changed > 0) write(extent, digests);
-  root_ = narrow(root);
+  if (changed == 0) return 0;
+  write(extent, digests);
+  const std::lock_guard lock(root_mutex_);
+  root_ = narrow(widen(root_) + difference);
   return changed;
+}
+
+Bits128 DigestIndex::root() const {
+  const std::lock_guard lock(root_mutex_);
+  return root_;
 }
 
 void DigestIndex::recorded(Extent extent, std::span<Bits128> into) const {

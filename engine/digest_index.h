@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <mutex>
 #include <optional>
 #include <span>
 
@@ -19,8 +20,7 @@ namespace vmigrate {
 /// costs nothing, and two volumes of equal content have equal roots in whatever order they were written. It finds
 /// faults, not forgers: against those stands TLS.
 ///
-/// All but root() and digest_of() do blocking file I/O. recorded() and next_nonzero() may run while another thread
-/// records other blocks; recording is for one thread at a time.
+/// All but root() and digest_of() do blocking file I/O. Several threads may work on it, each on blocks of its own.
 class DigestIndex {
  public:
   /// Every block starts as zeroes. The temporary file is made in `directory` and has no name.
@@ -38,7 +38,7 @@ class DigestIndex {
   /// again from its end.
   std::optional<Extent> next_nonzero(Extent within) const;
   /// The digest of the whole volume as recorded.
-  Bits128 root() const { return root_; }
+  Bits128 root() const;
 
   /// The digest of one block, as recorded in the index.
   static Bits128 digest_of(BlockIndex index, std::span<const std::byte> block);
@@ -49,6 +49,7 @@ class DigestIndex {
 
   VolumeGeometry geometry_;
   UniqueFd file_;
+  mutable std::mutex root_mutex_;
   Bits128 root_;
 };
 

@@ -44,6 +44,7 @@ Task<RoundStats> VolumeCopier::copy_final_round(const QuietVolume& quiet) {
     co_await tracker_->drain_rest_into(pending_, quiet);
     if (pending_.empty()) break;
     if (pass == kFinalPassesMax) throw Error(Errc::copy_failed, "something writes to the volume although it is frozen");
+    if (pass > 0) co_await parts_.to.settle();   // these may have been handed on in the pass before
     co_await copy_pending(stats);
   }
   co_await parts_.to.flush();
@@ -83,6 +84,20 @@ Task<> VolumeCopier::drain_live() {
 Task<> VolumeCopier::copy_pending(RoundStats& stats) {
   auto blocks = std::exchange(pending_, DirtySet(pending_.block_count()));
   stats.blocks_dirty += blocks.count();
+  std::exception_ptr failure;
+  try {
+    if (parts_.lanes.empty()) co_await copy_in_order(blocks, stats);
+    else co_await copy_over_lanes(blocks, stats);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return;
+  pending_.add(blocks);
+  std::rethrow_exception(failure);
+}
+
+/// On failure `blocks` are those that were not handed on.
+Task<> VolumeCopier::copy_in_order(DirtySet& blocks, RoundStats& stats) {
   const auto executor = co_await asio::this_coro::executor;
   CopyPipeline pipeline({parts_.from, parts_.to, parts_.digests, parts_.pool}, executor);
   std::exception_ptr failure;
@@ -95,8 +110,15 @@ Task<> VolumeCopier::copy_pending(RoundStats& stats) {
   stats.zero_bytes += pipeline.totals().zero_bytes;
   if (!failure) co_return;
   blocks.remove({{0}, pipeline.totals().copied_until.value});
-  pending_.add(blocks);
   std::rethrow_exception(failure);
+}
+
+/// On failure some of `blocks` were handed on: the digests tell which.
+Task<> VolumeCopier::copy_over_lanes(const DirtySet& blocks, RoundStats& stats) {
+  ParallelCopy copy({parts_.from, parts_.digests, parts_.lanes});
+  co_await copy.copy(blocks);
+  stats.data_bytes += copy.totals().data_bytes;
+  stats.zero_bytes += copy.totals().zero_bytes;
 }
 
 }  // namespace vmigrate

@@ -6,6 +6,7 @@
 #include "engine/block_io.h"
 #include "engine/convergence.h"
 #include "engine/digest_index.h"
+#include "engine/parallel_copy.h"
 #include "engine/volume.h"
 #include "engine/write_tracker.h"
 
@@ -22,6 +23,7 @@ class VolumeCopier {
     DigestIndex& digests;  ///< of what was handed on
     Clock& clock;
     asio::thread_pool& pool;  ///< reads, zero scans and digests run here
+    std::span<const CopyLane> lanes = {};   ///< to the same place as `to`, instead of it but for its ends of rounds
   };
   explicit VolumeCopier(Parts parts);
 
@@ -45,6 +47,8 @@ class VolumeCopier {
   RoundStats begin_round() const;
   Task<> drain_live();
   Task<> copy_pending(RoundStats& stats);
+  Task<> copy_in_order(DirtySet& blocks, RoundStats& stats);
+  Task<> copy_over_lanes(const DirtySet& blocks, RoundStats& stats);
 
   Parts parts_;
   WriteTracker* tracker_;  ///< parts_.tracker until it is replaced

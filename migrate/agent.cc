@@ -134,6 +134,10 @@ Task<Message> Agent::greet(Channel& channel) {
 
 Task<> Agent::answer(std::unique_ptr<Channel> channel) {
   Message first = co_await greet(*channel);
+  if (const auto* join = std::get_if<Join>(&first)) {
+    const Join wanted = *join;
+    co_return co_await answer_join(std::move(channel), wanted);
+  }
   if (const auto refusal = judge(first, *channel)) {
     const Message refuse = Refuse{static_cast<std::uint32_t>(refusal->code), refusal->sentence};
     co_await channel->send(refuse);
@@ -169,6 +173,16 @@ std::optional<Failure> Agent::judge(const Message& first, const Channel& channel
     log(LogLevel::warn, "event=refused peer=" + channel.peer_name() + " reason=" + error.what());
     return failure_of(std::current_exception(), Errc::internal);
   }
+}
+
+/// To the migration that waits for it, whose peer was judged when it began.
+Task<> Agent::answer_join(std::unique_ptr<Channel> channel, Join join) {
+  const std::string peer = channel->peer_name();
+  if (host_.switchboard.join(join, channel)) co_return;
+  log(LogLevel::warn, "event=refused peer=" + peer + " reason=no migration waits for its connection");
+  const Message refuse = Refuse{static_cast<std::uint32_t>(Errc::not_authorised),
+                                "no migration on " + host_.name + " waits for this connection"};
+  co_await channel->send(refuse);
 }
 
 /// To the session that waits for a word on it; if there is none, the journal answers.

@@ -40,6 +40,7 @@ class Agent {
   Task<> look_for_what_is_left();
   static Task<> converse(Agent& self, std::unique_ptr<Channel> channel);
   Task<> answer(std::unique_ptr<Channel> channel);
+  Task<> answer_join(std::unique_ptr<Channel> channel, Join join);
   Task<> answer_ask(std::unique_ptr<Channel> channel, Ask ask);
   /// What the peer wants. Throws Error when it does not say so in time, or had to make room for others.
   Task<Message> greet(Channel& channel);

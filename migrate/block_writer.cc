@@ -7,6 +7,8 @@
 #include <exception>
 #include <vector>
 
+#include "base/error.h"
+
 namespace vmigrate {
 namespace {
 
@@ -15,6 +17,13 @@ constexpr std::size_t kExtentsBehindMax = 4;
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 
 }  // namespace
+
+Extent checked_extent(VolumeGeometry geometry, std::uint64_t first, std::uint64_t count, const std::string& peer) {
+  const std::uint64_t blocks = geometry.block_count();
+  if (count == 0 || first >= blocks || count > blocks - first)
+    throw Error(Errc::protocol_violation, peer + " sent blocks outside of the image");
+  return {{first}, count};
+}
 
 /// Shared with the writing coroutine, which may outlive the BlockWriter by one write.
 struct BlockWriter::State {

@@ -4,12 +4,16 @@
 
 #include <memory>
 #include <span>
+#include <string>
 
 #include "base/async.h"
 #include "engine/block_io.h"
 #include "engine/digest_index.h"
 
 namespace vmigrate {
+
+/// The blocks a peer speaks of. Throws Error(Errc::protocol_violation) unless they are within the volume.
+Extent checked_extent(VolumeGeometry geometry, std::uint64_t first, std::uint64_t count, const std::string& peer);
 
 /// Writes extents one after the other, in the order given (a final round may send a block twice), at most four extents
 /// behind the caller. Digests what it writes. settle() must have returned or thrown before the sink goes away.

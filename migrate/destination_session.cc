@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "migrate/image_stream.h"
+#include "migrate/lane_start.h"
 #include "migrate/remote_block_sink.h"
 
 namespace vmigrate {
@@ -16,13 +17,22 @@ using namespace std::chrono_literals;
 
 constexpr auto kCopyTimeout = 1h;      // a source that compares a large image sends nothing meanwhile
 
+/// Does not throw.
+Task<> receive_into(Channel& channel, std::optional<Message>& message, std::exception_ptr& failure) {
+  try {
+    message = co_await channel.receive();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+}
+
 }  // namespace
 
 Task<ArrivalOutcome> DestinationSession::run(Open open) {
   id_ = open.id;
   stage_.emplace(DestinationState::checking, "destination", id_, parts_.progress);
   parts_.cancellation.on_request([this] {
-    if (!is_terminal(stage_->state())) parts_.channel.close();
+    if (!is_terminal(stage_->state())) parts_.channel.close();   // the source hangs up the others
   });
   std::exception_ptr thrown;
   try {
@@ -57,6 +67,11 @@ Task<> DestinationSession::judge(const Open& open) {
   answer.offer_checksum = checksum_of(open.offer);
   agent_ = parts_.dialled.empty() ? outcome_.offer.agent : parts_.dialled;
   if (!outcome_.offer.is_dry_run) co_await make_room();
+  const auto executor = co_await asio::this_coro::executor;
+  streams_ = outcome_.offer.options.streams;
+  answer.streams = outcome_.offer.is_dry_run ? 0 : streams_;
+  if (answer.streams > 1 && parts_.dialled.empty())
+    desk_.emplace(executor, parts_.switchboard, id_, parts_.channel.certified_names());
   const Message accept = Accept{open.id, to_json(answer)};
   co_await parts_.channel.send(accept);
   stage_->enter(DestinationEvent::accepted);
@@ -94,14 +109,44 @@ Task<> DestinationSession::answer_link_probes() {
 
 // --- receiving ----------------------------------------------------------------------------------------------------
 
+Task<> DestinationSession::open_lanes() {
+  if (streams_ <= 1) co_return;
+  Channels channels;
+  if (desk_) {
+    channels = co_await receive_lanes(*desk_, id_, streams_, parts_.clock);
+    desk_.reset();
+  } else {
+    const auto dial = [this] { return parts_.dial(agent_); };
+    channels = co_await dial_lanes(dial, id_, streams_);
+  }
+  const auto executor = co_await asio::this_coro::executor;
+  lanes_ = std::make_unique<IncomingLanes>(
+      executor, std::move(channels),
+      IncomingLanes::Parts{arrival_->sink(), arrival_->digests(), VolumeGeometry{outcome_.offer.volume_bytes},
+                           parts_.clock, parts_.instead_of_threads});
+}
+
 Task<> DestinationSession::receive_everything() {
+  co_await open_lanes();
   parts_.channel.set_idle_timeout(kCopyTimeout);
   bool is_complete = false;
   while (!is_complete) {
-    const Message message = co_await parts_.channel.receive();
+    const Message message = co_await next_message();
     is_complete = co_await take(message);
   }
   stage_->enter(DestinationEvent::verified);
+}
+
+/// A connection for blocks that fails ends it at once, unless the peer hung up: then the first one says why.
+Task<Message> DestinationSession::next_message() {
+  using namespace asio::experimental::awaitable_operators;
+  if (!lanes_) co_return co_await parts_.channel.receive();
+  std::optional<Message> message;
+  std::exception_ptr failure;
+  co_await (receive_into(parts_.channel, message, failure) || lanes_->trouble());
+  lanes_->check();
+  if (failure) std::rethrow_exception(failure);
+  co_return std::move(*message);
 }
 
 /// One message of the copy. True when it was the verified Manifest, the last one.
@@ -127,18 +172,17 @@ Task<bool> DestinationSession::take(const Message& message) {
 }
 
 Extent DestinationSession::checked(std::uint64_t first, std::uint64_t count) const {
-  const std::uint64_t blocks = VolumeGeometry{outcome_.offer.volume_bytes}.block_count();
-  if (count == 0 || first >= blocks || count > blocks - first)
-    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks outside of the image");
-  if (has_final_round_)
-    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks after the final round");
-  return {{first}, count};
+  if (has_final_round_ || lanes_)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks " +
+                                              (lanes_ ? "over the first connection" : "after the final round"));
+  return checked_extent({outcome_.offer.volume_bytes}, first, count, parts_.channel.peer_name());
 }
 
 /// Flushes before it acknowledges: what is acknowledged survives a power cut.
 Task<> DestinationSession::end_round(const RoundEnd& end) {
-  co_await writer_->settle();
-  co_await arrival_->sink().flush();
+  if (lanes_) co_await lanes_->reach(end.round);
+  else co_await writer_->settle();
+  if (end.kind != static_cast<std::uint8_t>(RoundKind::settle)) co_await arrival_->sink().flush();
   Bits128 root = arrival_->digests().root();
   if (end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify)) root = co_await arrival_->digest_again();
   if (root != end.root)
@@ -147,8 +191,19 @@ Task<> DestinationSession::end_round(const RoundEnd& end) {
   parts_.progress.report({{"event", "received_round"}, {"round", end.round}});
   const Message ack = RoundAck{end.round, root};
   co_await parts_.channel.send(ack);
-  if (end.kind != static_cast<std::uint8_t>(RoundKind::live)) has_final_round_ = !outcome_.offer.options.verifies ||
-      end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify);
+  has_final_round_ = is_last_round(end);
+  if (has_final_round_) co_await end_lanes();
+}
+
+bool DestinationSession::is_last_round(const RoundEnd& end) const {
+  if (outcome_.offer.options.verifies) return end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify);
+  return end.kind == static_cast<std::uint8_t>(RoundKind::final);
+}
+
+Task<> DestinationSession::end_lanes() {
+  if (!lanes_) co_return;
+  co_await lanes_->end();
+  lanes_.reset();
 }
 
 // --- the hand-over ------------------------------------------------------------------------------------------------
@@ -214,6 +269,7 @@ Task<> DestinationSession::recover(Failure failure) {
 }
 
 Task<> DestinationSession::discard() {
+  co_await end_lanes();
   if (writer_) {
     try {
       co_await writer_->settle();

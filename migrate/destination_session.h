@@ -8,6 +8,7 @@
 #include "migrate/arrival.h"
 #include "migrate/block_writer.h"
 #include "migrate/failure.h"
+#include "migrate/incoming_lanes.h"
 #include "migrate/progress.h"
 #include "migrate/report.h"
 #include "migrate/destination_settlement.h"
@@ -36,6 +37,7 @@ class DestinationSession {
     std::string dialled;       ///< the source's agent, if we dialled it; else its offer says where it is
     /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
     std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
+    DataLane::Executor instead_of_threads = {};   ///< for the connections for blocks; simulations only
   };
   explicit DestinationSession(Parts parts) : parts_(std::move(parts)) {}
 
@@ -47,9 +49,13 @@ class DestinationSession {
   Task<> judge(const Open& open);
   Task<> make_room();
   Task<> answer_link_probes();
+  Task<> open_lanes();
   Task<> receive_everything();
+  Task<Message> next_message();
   Task<bool> take(const Message& message);
   Task<> end_round(const RoundEnd& end);
+  bool is_last_round(const RoundEnd& end) const;
+  Task<> end_lanes();
   Task<> restore();
   void record_prepared();
   void record(RecordType type);
@@ -67,6 +73,9 @@ class DestinationSession {
   ArrivalOutcome outcome_;
   std::unique_ptr<Arrival> arrival_;
   std::unique_ptr<BlockWriter> writer_;
+  std::optional<Switchboard::Desk> desk_;    ///< until the connections for blocks have joined
+  std::unique_ptr<IncomingLanes> lanes_;     ///< none where the first connection carries the blocks
+  std::uint32_t streams_ = 0;                ///< granted
   bool has_final_round_ = false;
   bool is_undecided_ = false;   ///< a record failed: the next look at the waybill decides
   std::uint64_t round_blocks_ = 0;

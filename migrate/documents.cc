@@ -41,6 +41,7 @@ json encode(const MigrationOptions& options) {
           {"compression", options.compression},
           {"verify", options.verifies},
           {"bandwidth_max", options.bandwidth_max},
+          {"streams", options.streams},
           {"keep_source_s", options.keep_source.count()},
           {"sample_s", options.sample.count()}};
 }
@@ -75,6 +76,7 @@ MigrationOptions decode_options(const json& in) {
   options.compression = choice<Compression>(in, "compression");
   options.verifies = in.at("verify");
   options.bandwidth_max = bounded(in, "bandwidth_max", UINT64_MAX);
+  options.streams = static_cast<std::uint32_t>(bounded(in, "streams", kStreamsMax));
   options.keep_source = std::chrono::seconds(bounded(in, "keep_source_s", kKeepSecondsMax));
   options.sample = std::chrono::seconds(bounded(in, "sample_s", 3600));
   return options;
@@ -135,14 +137,16 @@ std::string to_json(const Answer& answer) {
   return json{{"host", encode(answer.host)},
               {"image", answer.image},
               {"agent", answer.agent},
-              {"offer_checksum", answer.offer_checksum}}
+              {"offer_checksum", answer.offer_checksum},
+              {"streams", answer.streams}}
       .dump();
 }
 
 Answer answer_from_json(const std::string& text) {
   return parse(text, "the answer", [](const json& in) {
     return Answer{decode_host(in.at("host")), in.at("image"), in.at("agent"),
-                  static_cast<std::uint32_t>(bounded(in, "offer_checksum", UINT32_MAX))};
+                  static_cast<std::uint32_t>(bounded(in, "offer_checksum", UINT32_MAX)),
+                  static_cast<std::uint32_t>(bounded(in, "streams", kStreamsMax))};
   });
 }
 

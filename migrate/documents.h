@@ -26,6 +26,9 @@ struct HostFacts {
 /// the lab with a redis of 3 MiB: 300 to 400 ms in all.
 inline constexpr std::chrono::milliseconds kFixedFreezeCost{300};
 
+/// More connections for blocks than this are neither asked for nor granted.
+inline constexpr std::uint32_t kStreamsMax = 16;
+
 /// What the operator may choose for one migration. Sent by whoever starts it.
 struct MigrationOptions {
   std::chrono::milliseconds downtime_max{1000};        ///< freeze as soon as the estimate fits
@@ -36,6 +39,7 @@ struct MigrationOptions {
   Compression compression = Compression::automatic;
   bool verifies = false;  ///< while frozen both sides read the whole image again and compare
   std::uint64_t bandwidth_max = 0;                     ///< bytes per second; 0: as fast as it goes
+  std::uint32_t streams = 0;                           ///< connections for blocks; 0: what suits the source; 1: none
   std::chrono::seconds keep_source{24 * 3600};         ///< how long the source keeps its copy, renamed
   std::chrono::seconds sample{5};                      ///< dry run: how long the dirty rate is measured
 };
@@ -64,6 +68,7 @@ struct Answer {
   std::string image;                    ///< where the copy will be, for the report
   std::string agent;                    ///< where Ask reaches the destination's agent; empty if it has none
   std::uint32_t offer_checksum = 0;     ///< of the offer as it arrived, see checksum_of()
+  std::uint32_t streams = 0;            ///< connections for blocks that may join; below 2: none
 };
 
 /// Who starts what: an operator to an agent (Start), or a destination's agent to a source's (Pull).

@@ -18,6 +18,7 @@
 #include "engine/device_volume.h"
 #include "engine/volume_digest.h"
 #include "migrate/host_facts.h"
+#include "migrate/lane_start.h"
 #include "migrate/session_state.h"
 
 namespace vmigrate {
@@ -268,6 +269,7 @@ Task<Found> find(const LocalHost& host, const Request& request) {
   offer.checkpoint_bytes_max = 2 * offer.memory_bytes + kCheckpointBytesExtra;
   offer.is_dry_run = request.is_dry_run;
   offer.options = request.options;
+  if (offer.options.streams == 0) offer.options.streams = default_streams();
   co_return found;
 }
 

@@ -6,8 +6,9 @@ namespace vmigrate {
 Task<> RemoteBlockSink::write(Extent extent, std::span<const std::byte> blocks) {
   parts_.cancellation.check();
   const Message message = BlockData{extent.first.value, static_cast<std::uint32_t>(extent.count), blocks};
+  const std::uint64_t before = parts_.channel.bytes_sent();
   co_await parts_.channel.send(message);
-  co_await keep_to_bandwidth();
+  co_await parts_.pacer.pass(parts_.channel.bytes_sent() - before);
 }
 
 Task<> RemoteBlockSink::write_zeroes(Extent extent) {
@@ -16,11 +17,20 @@ Task<> RemoteBlockSink::write_zeroes(Extent extent) {
   co_await parts_.channel.send(message);
 }
 
-Task<> RemoteBlockSink::flush() {
+/// One connection keeps its order.
+Task<> RemoteBlockSink::settle() {
+  if (parts_.lanes != nullptr) co_await end_round(RoundKind::settle);
+}
+
+Task<> RemoteBlockSink::flush() { co_await end_round(kind_); }
+
+Task<> RemoteBlockSink::end_round(RoundKind kind) {
   parts_.cancellation.check();
   const Bits128 root = parts_.digests.root();
-  const Message end = RoundEnd{++rounds_ended_, static_cast<std::uint8_t>(kind_), root};
-  co_await parts_.channel.send(end);
+  const RoundEnd end{++rounds_ended_, static_cast<std::uint8_t>(kind), root};
+  if (parts_.lanes != nullptr) co_await parts_.lanes->end_round(end);
+  const Message message = end;
+  co_await parts_.channel.send(message);
   parts_.channel.set_idle_timeout(timeouts_.acknowledge);
   const RoundAck ack = co_await expect<RoundAck>(parts_.channel);
   parts_.channel.set_idle_timeout(timeouts_.send);
@@ -30,17 +40,6 @@ Task<> RemoteBlockSink::flush() {
     throw Error(Errc::digest_mismatch, "the copy on " + parts_.channel.peer_name() + " has digest " + to_hex(ack.root) +
                                            " instead of " + to_hex(root) + "; start the migration again");
   acknowledged_root_ = ack.root;
-}
-
-/// Sleeps until the bytes sent so far fit the limit. Time spent idle is not saved up.
-Task<> RemoteBlockSink::keep_to_bandwidth() {
-  if (parts_.bandwidth_max == 0) co_return;
-  const std::uint64_t sent = parts_.channel.bytes_sent();
-  const auto cost = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
-      static_cast<double>(sent - paced_bytes_) / static_cast<double>(parts_.bandwidth_max)));
-  paced_bytes_ = sent;
-  next_send_ = std::max(next_send_, parts_.clock.now()) + cost;
-  co_await parts_.clock.sleep_until(next_send_);
 }
 
 }  // namespace vmigrate

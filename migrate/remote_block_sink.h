@@ -6,13 +6,16 @@
 #include "engine/block_io.h"
 #include "engine/digest_index.h"
 #include "migrate/cancellation.h"
+#include "migrate/outgoing_lanes.h"
+#include "migrate/pacer.h"
 #include "transport/channel.h"
 
 namespace vmigrate {
 
 /// How a round ends (docs/protocol.md, RoundEnd).
-enum class RoundKind : std::uint8_t { live = 0, final = 1, final_and_verify = 2 };
+enum class RoundKind : std::uint8_t { live = 0, final = 1, final_and_verify = 2, settle = 3 };
 
+/// Blocks over the first connection, and the ends of rounds over all of them.
 class RemoteBlockSink final : public BlockSink {
  public:
   struct Parts {
@@ -20,7 +23,8 @@ class RemoteBlockSink final : public BlockSink {
     const DigestIndex& digests;        ///< of everything handed on, what the destination's must equal
     Clock& clock;
     const Cancellation& cancellation;
-    std::uint64_t bandwidth_max = 0;   ///< bytes per second; 0: no limit
+    Pacer& pacer;
+    OutgoingLanes* lanes = nullptr;   ///< if there are any
   };
   /// How long one wait may last. Before the freeze the destination may take its time to flush a whole round.
   struct Timeouts {
@@ -32,6 +36,8 @@ class RemoteBlockSink final : public BlockSink {
 
   Task<> write(Extent extent, std::span<const std::byte> blocks) override;
   Task<> write_zeroes(Extent extent) override;
+  /// Returns when the destination has written everything sent so far.
+  Task<> settle() override;
   /// Ends the round: returns when the destination has it on stable storage with the same digest. Throws
   /// Error(Errc::digest_mismatch).
   Task<> flush() override;
@@ -42,15 +48,13 @@ class RemoteBlockSink final : public BlockSink {
   Bits128 acknowledged_root() const { return acknowledged_root_; }
 
  private:
-  Task<> keep_to_bandwidth();
+  Task<> end_round(RoundKind kind);
 
   Parts parts_;
   Timeouts timeouts_;
   RoundKind kind_ = RoundKind::live;
   std::uint32_t rounds_ended_ = 0;
   Bits128 acknowledged_root_;
-  TimePoint next_send_{};
-  std::uint64_t paced_bytes_ = 0;
 };
 
 }  // namespace vmigrate

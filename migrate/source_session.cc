@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "engine/volume_digest.h"
 #include "migrate/image_stream.h"
+#include "migrate/lane_start.h"
 
 namespace vmigrate {
 namespace {
@@ -17,7 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kAnswerTimeout = 60s;        // the destination makes an image and runs `criu check`
 constexpr auto kIdleTimeout = 30s;
-constexpr auto kLastWordTimeout = 1s;
+constexpr auto kLastWordTimeout = 3s;       // the destination throws away what it has before it says why
 constexpr auto kTellAbortedFor = 20s;
 constexpr auto kRefusalTimeout = 5s;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
@@ -60,7 +61,7 @@ Task<MigrationReport> SourceSession::run() {
   started_ = parts_.clock.now();
   // After GIVEN a change of mind comes too late: nothing is interrupted any more.
   parts_.cancellation.on_request([this] {
-    if (!is_given(stage_.state())) parts_.channel.close();
+    if (!is_given(stage_.state())) hang_up();
   });
   std::exception_ptr thrown;
   try {
@@ -77,7 +78,7 @@ Task<MigrationReport> SourceSession::run() {
   }
   parts_.cancellation.on_request({});
   report_.total = parts_.clock.now() - started_;
-  report_.wire_bytes = parts_.channel.bytes_sent();
+  report_.wire_bytes = wire_bytes();
   co_return report_;
 }
 
@@ -91,6 +92,10 @@ Task<> SourceSession::run_steps() {
 Task<> SourceSession::introduce() {
   parts_.channel.set_idle_timeout(kAnswerTimeout);
   const std::string offer = to_json(parts_.departure.offer());
+  const auto executor = co_await asio::this_coro::executor;
+  std::optional<Switchboard::Desk> desk;   // open before the destination can know of it
+  if (parts_.dialled.empty() && parts_.departure.offer().options.streams > 1)
+    desk.emplace(executor, parts_.switchboard, parts_.id, parts_.channel.certified_names());
   const Message open = Open{parts_.id, offer};
   co_await parts_.channel.send(open);
   const Accept accept = co_await expect<Accept>(parts_.channel);
@@ -108,7 +113,25 @@ Task<> SourceSession::introduce() {
                          .offer = parts_.departure.offer()});
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
+  pacer_.emplace(parts_.clock, parts_.departure.offer().options.bandwidth_max);
+  if (answer.streams > 1) co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);
+}
+
+Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
+  const MigrationOptions& options = parts_.departure.offer().options;
+  if (count > options.streams)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " wants more connections than were offered");
+  Channels channels;
+  if (desk != nullptr) {
+    channels = co_await receive_lanes(*desk, parts_.id, count, parts_.clock);
+  } else {
+    const auto dial = [this] { return parts_.dial(agent_); };
+    channels = co_await dial_lanes(dial, parts_.id, count);
+  }
+  parts_.cancellation.check();
+  lanes_ = std::make_unique<OutgoingLanes>(
+      std::move(channels), OutgoingLanes::Parts{options.compression, *pacer_, parts_.instead_of_threads});
 }
 
 // --- while it runs ------------------------------------------------------------------------------------------------
@@ -119,12 +142,11 @@ Task<> SourceSession::copy_while_running() {
   armed_ = parts_.departure.arm_tracker();
   report_.tracker = armed_.tracker->name();
   if (!armed_.remark.empty()) remark(armed_.remark);
-  sink_ = std::make_unique<RemoteBlockSink>(RemoteBlockSink::Parts{parts_.channel, parts_.departure.digests(),
-                                                                   parts_.clock, parts_.cancellation,
-                                                                   parts_.departure.offer().options.bandwidth_max});
-  copier_ = std::make_unique<VolumeCopier>(VolumeCopier::Parts{*armed_.tracker, parts_.departure.volume(), *sink_,
-                                                              parts_.departure.digests(), parts_.clock,
-                                                              parts_.departure.pool()});
+  sink_ = std::make_unique<RemoteBlockSink>(RemoteBlockSink::Parts{
+      parts_.channel, parts_.departure.digests(), parts_.clock, parts_.cancellation, *pacer_, lanes_.get()});
+  copier_ = std::make_unique<VolumeCopier>(VolumeCopier::Parts{
+      *armed_.tracker, parts_.departure.volume(), *sink_, parts_.departure.digests(), parts_.clock,
+      parts_.departure.pool(), lanes_ ? lanes_->copy_lanes() : std::span<const CopyLane>()});
   for (;;) {
     co_await copy_round(*copier_, *sink_);
     parts_.cancellation.check();
@@ -146,7 +168,7 @@ Task<> SourceSession::copy_while_running() {
 
 /// One round. A tracker that lost its way is replaced, and everything is compared once.
 Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
-  const std::uint64_t wire_before = parts_.channel.bytes_sent();
+  const std::uint64_t wire_before = wire_bytes();
   sink.set_round_kind(RoundKind::live);
   bool is_lost = false;
   std::string loss;
@@ -176,6 +198,7 @@ Task<> SourceSession::hand_over_in_time() {
   report_.downtime.start(frozen_since_);
   const Duration budget = parts_.departure.offer().options.freeze_timeout;
   parts_.channel.set_idle_timeout(budget);
+  if (lanes_) lanes_->set_idle_timeout(budget);
   sink_->set_timeouts({.send = budget, .acknowledge = budget});
   std::exception_ptr thrown;
   co_await (hand_over_until_closed(thrown) || close_when_budget_is_spent());
@@ -195,7 +218,16 @@ Task<> SourceSession::hand_over_until_closed(std::exception_ptr& thrown) {
 
 Task<> SourceSession::close_when_budget_is_spent() {
   co_await parts_.clock.sleep_for(freeze_budget_left());
+  hang_up();
+}
+
+void SourceSession::hang_up() noexcept {
+  if (lanes_) lanes_->close();
   parts_.channel.close();
+}
+
+std::uint64_t SourceSession::wire_bytes() const {
+  return parts_.channel.bytes_sent() + (lanes_ ? lanes_->bytes_sent() : 0);
 }
 
 Task<> SourceSession::hand_over() {
@@ -218,7 +250,7 @@ Task<> SourceSession::hand_over() {
 }
 
 Task<> SourceSession::copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink) {
-  const std::uint64_t wire_before = parts_.channel.bytes_sent();
+  const std::uint64_t wire_before = wire_bytes();
   const auto quiet = co_await parts_.departure.volume().quiesce();
   sink.set_round_kind(RoundKind::final);
   bool is_lost = false;
@@ -368,7 +400,7 @@ Task<> SourceSession::tell(const Message& message) {
 // --- small things -------------------------------------------------------------------------------------------------
 
 void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before) {
-  stats.wire_bytes = parts_.channel.bytes_sent() - wire_bytes_before;
+  stats.wire_bytes = wire_bytes() - wire_bytes_before;
   report_.rounds.push_back(stats);
   json event = to_json(stats);
   event["event"] = "round";

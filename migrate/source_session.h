@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -19,7 +20,8 @@
 
 namespace vmigrate {
 
-/// Moves one container over one channel. Every step is allowed by the table in session_state.h or it is a mistake of
+/// Moves one container over one channel, with more of them for its blocks. Every step is allowed by the table in
+/// session_state.h or it is a mistake of
 /// ours.
 class SourceSession {
  public:
@@ -35,6 +37,7 @@ class SourceSession {
     std::string dialled;            ///< the destination's agent, if we dialled it; else it says where it is
     /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
     std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
+    DataLane::Executor instead_of_threads = {};   ///< for the connections for blocks; simulations only
   };
   explicit SourceSession(Parts parts);
 
@@ -46,6 +49,7 @@ class SourceSession {
  private:
   Task<> run_steps();
   Task<> introduce();
+  Task<> open_lanes(std::uint32_t count, Switchboard::Desk* desk);
   Task<> copy_while_running();
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
   Task<> hand_over_in_time();
@@ -63,6 +67,8 @@ class SourceSession {
   Task<bool> hears_refusal();
   Task<> tell(const Message& message);
 
+  void hang_up() noexcept;
+  std::uint64_t wire_bytes() const;
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
   void remark(const std::string& text);
   void lap(const char* part);
@@ -72,6 +78,8 @@ class SourceSession {
 
   Parts parts_;
   ArmedTracker armed_;
+  std::optional<Pacer> pacer_;
+  std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks
   std::unique_ptr<RemoteBlockSink> sink_;
   std::unique_ptr<VolumeCopier> copier_;
   ConvergencePolicy policy_;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// How a new connection about an old migration reaches the session that waits for a word.
+// How a new connection about a migration reaches its session: one that waits for a word, or for more connections.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -15,7 +17,7 @@
 
 namespace vmigrate {
 
-/// On one executor. Must outlive its lines.
+/// On one executor. Must outlive its lines and desks.
 class Switchboard {
  public:
   /// A session that can be called. At most one for each migration.
@@ -43,12 +45,37 @@ class Switchboard {
     std::function<void()> interrupt_;
   };
 
+  /// Where the connections arrive that join a migration. At most one for each.
+  class Desk {
+   public:
+    /// `names`: of the peer's certificate; nobody else may join.
+    Desk(const asio::any_io_executor& executor, Switchboard& board, MigrationId id, std::vector<std::string> names);
+    Desk(const Desk&) = delete;
+    ~Desk();
+
+    /// The next channel of the peer that has said Join and waits for the answer; null if none came within `patience`.
+    Task<std::unique_ptr<Channel>> next(Clock& clock, Duration patience);
+
+   private:
+    friend class Switchboard;
+    static constexpr std::size_t kWaitingMax = 16;   ///< more are turned away
+
+    Switchboard& board_;
+    MigrationId id_;
+    std::vector<std::string> names_;
+    asio::steady_timer rings_;                        ///< never expires; cancelled to say that somebody is there
+    std::deque<std::unique_ptr<Channel>> waiting_;
+  };
+
+  /// Gives the channel to the desk of that migration. False, with `channel` untouched, if there is none for it.
+  bool join(const Join& join, std::unique_ptr<Channel>& channel);
   /// Gives the channel to whoever has the line for that migration of that container: the caller's right to ask was
   /// judged by the container that he named. False, with `channel` untouched, if nobody has.
   bool put_through(const Ask& ask, std::unique_ptr<Channel>& channel);
 
  private:
   std::map<MigrationId, Line*> lines_;
+  std::map<MigrationId, Desk*> desks_;
 };
 
 }  // namespace vmigrate

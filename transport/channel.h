@@ -39,6 +39,8 @@ class Channel {
   virtual void set_payload_limit(std::uint32_t bytes_max) = 0;
   /// For messages sent from now on. The default is automatic.
   virtual void set_compression(Compression compression) = 0;
+  /// Between messages, nothing pending: from now on it is used on `executor`. What has no thread needs nothing.
+  virtual void move_to(const asio::any_io_executor& executor) { static_cast<void>(executor); }
   /// Ends the conversation; pending and later calls throw Error(Errc::connection_lost). Safe to call twice.
   virtual void close() noexcept = 0;
   /// The peer as its certificate and address name it, for messages to people: "beta (10.77.0.2:7700)".

@@ -27,6 +27,7 @@ constexpr std::array kSpecs = {
     MessageSpec{7, "Event", agent_to_operator, kJsonBytes},
     MessageSpec{8, "Report", agent_to_operator, kJsonBytes},
     MessageSpec{9, "Abort", both, kIdBytes + 4 + kSentenceBytes},
+    MessageSpec{10, "Join", both, kIdBytes},
     MessageSpec{16, "BlockData", source_to_destination, 8 + 4 + kDataBytesMax},
     MessageSpec{17, "BlockZeroes", source_to_destination, 8 + 8},
     MessageSpec{18, "RoundEnd", source_to_destination, 4 + 1 + kDigestBytes},
@@ -99,7 +100,7 @@ void check(const BlockData& m, Errc blame) {
 }
 
 void check(const BlockZeroes& m, Errc blame) { check_extent(m.first_block, m.block_count, blame); }
-void check(const RoundEnd& m, Errc blame) { require(m.kind <= 2, blame, "the kind of a RoundEnd is not 0, 1 or 2"); }
+void check(const RoundEnd& m, Errc blame) { require(m.kind <= 3, blame, "the kind of a RoundEnd is not 0 to 3"); }
 
 void check(const LinkProbe& m, Errc blame) {
   require(m.bytes.size() <= kDataBytesMax, blame, "a LinkProbe is longer than 1 MiB");
@@ -330,7 +331,7 @@ void get(ByteReader& in, Ask& m) {
   m.container = in.short_string();
 }
 
-/// Go, Refused, Done and Wait: nothing but the migration they speak of.
+/// Join, Go, Refused, Done and Wait: nothing but the migration they speak of.
 template <typename T>
 Bulk put(ByteWriter& out, const T& m) {
   out.bits128(m.id);

@@ -58,6 +58,9 @@ struct Report { std::string json; };
 /// Operator to agent: cancel. Agent to agent before the hand-over: we stop; the source goes on. `code` is an Errc
 /// number.
 struct Abort { MigrationId id; std::uint32_t code = 0; std::string reason; };
+/// Another connection for the blocks of a migration that both sides have accepted, from whoever dialled the first; the
+/// other side repeats it. From then on it carries BlockData, BlockZeroes and RoundEnd.
+struct Join { MigrationId id; };
 
 // --- blocks -------------------------------------------------------------------------------------------------------
 
@@ -67,7 +70,8 @@ struct BlockData { std::uint64_t first_block = 0; std::uint32_t block_count = 0;
 struct BlockZeroes { std::uint64_t first_block = 0; std::uint64_t block_count = 0; };
 /// Every block of this round was sent; `root` digests the whole volume as sent so far. `kind` 0: the container runs on;
 /// 1: it stands still, this was the last round; 2: as 1, and the destination reads its whole volume again for its
-/// answer.
+/// answer; 3: the round goes on with blocks that may have been sent before, once these are written. With joined
+/// connections each of them carries it after its last block, then the first one.
 struct RoundEnd { std::uint32_t round = 0; std::uint8_t kind = 0; Bits128 root; };
 /// The round is on stable storage, and its digest is `root`.
 struct RoundAck { std::uint32_t round = 0; Bits128 root; };
@@ -102,8 +106,8 @@ struct Ask { MigrationId id; std::string container; };
 /// The other side is still busy with it: ask again.
 struct Wait { MigrationId id; };
 
-using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, BlockData, BlockZeroes,
-                             RoundEnd, RoundAck, LinkProbe, LinkProbeEnd, LinkProbeAck, ImageChunk, Manifest, Ready, Go,
+using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, Join, BlockData,
+                             BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd, LinkProbeAck, ImageChunk, Manifest, Ready, Go,
                              Running, Refused, Done, Ask, Wait>;
 
 enum class Direction { both, source_to_destination, destination_to_source, operator_to_agent, agent_to_operator };

@@ -45,6 +45,7 @@ class TlsChannel final : public Channel {
   void set_idle_timeout(Duration timeout) override { stream_->set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
   void set_compression(Compression compression) override { compression_ = compression; }
+  void move_to(const asio::any_io_executor& executor) override { stream_->move_to(executor); }
   void close() noexcept override { stream_->close(); }
   const std::string& peer_name() const override { return stream_->peer_name(); }
   const std::vector<std::string>& certified_names() const override { return stream_->certified_names(); }

@@ -175,6 +175,14 @@ void TlsStream::update_key() {
   MIGRATE_ASSERT(SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
 }
 
+void TlsStream::move_to(const asio::any_io_executor& executor) {
+  MIGRATE_ASSERT(!state_->reading.is_waiting && !state_->writing.is_waiting);
+  if (!is_open()) throw_lost();
+  const auto protocol = address_.is_v6() ? tcp::v6() : tcp::v4();
+  tcp::socket moved(executor, protocol, state_->socket.release());
+  state_ = std::make_shared<State>(std::move(moved));
+}
+
 Task<> TlsStream::wait_for(int ssl_error, int) {
   if (ssl_error == SSL_ERROR_WANT_READ) co_await wait(Side::reading);
   else if (ssl_error == SSL_ERROR_WANT_WRITE) co_await wait(Side::writing);

@@ -48,6 +48,8 @@ class TlsStream {
   /// Changes our sending key before the next write; AES-GCM wants that long before 2^24 records.
   void update_key();
 
+  /// Nothing may be waiting.
+  void move_to(const asio::any_io_executor& executor);
   void set_idle_timeout(Duration timeout) { idle_timeout_ = timeout; }
   /// Pending and later calls throw Error(Errc::connection_lost). What was written still arrives.
   void close() noexcept;

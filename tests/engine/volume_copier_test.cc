@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "engine/volume_copier.h"
 
+#include <array>
 #include <random>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -56,6 +57,17 @@ struct World {
   DigestIndex digests;
   FakeTracker tracker{volume};
   VolumeCopier copier{{tracker, volume, sink, digests, clock, pool}};
+};
+
+/// The same over three lanes, which share a thread since a sink in memory has no locks.
+struct LanesWorld : World {
+  ~LanesWorld() { lane_thread.join(); }
+  RoundStats round() { return run_task(over_lanes.copy_round()); }
+
+  asio::thread_pool lane_thread{1};
+  const CopyLane lane{lane_thread.get_executor(), &sink};
+  const std::array<CopyLane, 3> lanes{lane, lane, lane};
+  VolumeCopier over_lanes{{tracker, volume, sink, digests, clock, pool, lanes}};
 };
 
 }  // namespace
@@ -349,4 +361,31 @@ TEST_CASE("a cancelled round waits for its reader and loses nothing", "[engine]"
   world.sink.before_write({});
   world.round();
   CHECK(world.is_copied());
+}
+
+TEST_CASE("over lanes every block that differs is handed on once", "[engine]") {
+  LanesWorld world;
+  world.volume.write({{3}, 2000}, 1);
+  const auto first = world.round();
+  CHECK(world.is_copied());
+  CHECK(world.sink.blocks_written() == 2000);
+  CHECK(first.data_bytes == 2000 * kBlockBytes);
+  world.sink.forget_writes();
+  world.volume.write({{100}, 3}, 2);
+  world.volume.discard({{1500}, 100});
+  world.round();
+  CHECK(world.is_copied());
+  CHECK(world.sink.blocks_written() == 3);
+  CHECK(world.sink.zeroes() == std::vector<Extent>{{{1500}, 100}});
+}
+
+TEST_CASE("a lane that fails ends the round, and what was not handed on comes with the next", "[engine]") {
+  LanesWorld world;
+  world.volume.write({{0}, kBlocks}, 1);
+  world.sink.fail_write_after(3, ENOSPC);
+  CHECK_THROWS_AS(world.round(), Error);
+  CHECK_FALSE(world.is_copied());
+  const auto stats = world.round();
+  CHECK(world.is_copied());
+  CHECK(stats.blocks_dirty == kBlocks);
 }

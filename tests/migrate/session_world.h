@@ -89,6 +89,8 @@ class SessionWorld {
   int unanswered_asks_of_destination = 0;
   int asks_of_destination = 0;
   std::function<void()> after_asks = [] {};   ///< runs at the first of them
+  std::uint32_t streams_to_open = 0;          ///< what is dialled before that joins the migration
+  std::function<void(MemoryLink& link)> at_lane = [](MemoryLink&) {};   ///< sees each of these
 
   MigrationReport report;
   ArrivalOutcome outcome;
@@ -116,7 +118,8 @@ class SessionWorld {
 
   Task<> run_source() {
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
-                           "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); }});
+                           "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); },
+                           sim.loop().get_executor()});
     report = co_await session.run();
     departure->end();
     to_destination->close();
@@ -125,7 +128,8 @@ class SessionWorld {
 
   Task<> run_destination() {
     DestinationSession session({arrivals, *to_source, sim.clock(), sim.pool(), nobody_, destination_cancellation,
-                                destination_board_, "beta", "", [this](std::string) { return dial_source(); }});
+                                destination_board_, "beta", "", [this](std::string) { return dial_source(); },
+                                sim.loop().get_executor()});
     std::optional<Open> open;
     try {
       open = co_await expect<Open>(*to_source);
@@ -138,6 +142,12 @@ class SessionWorld {
   }
 
   Task<std::unique_ptr<Channel>> dial_destination() {
+    if (streams_to_open > 0) {
+      --streams_to_open;
+      auto channel = call(destination_board_, arrivals.journals());
+      at_lane(*last_link_);
+      co_return channel;
+    }
     after_asks();
     if (++asks > kAsksMax) source_cancellation.shut_down();
     if (asks <= unanswered_asks) throw Error(Errc::connect_failed, "nobody answers at beta");
@@ -154,14 +164,17 @@ class SessionWorld {
 
   std::unique_ptr<Channel> call(Switchboard& board, const std::filesystem::path& journals) {
     auto channels = make_memory_channels(sim.loop().get_executor(), sim.clock());
+    last_link_ = channels.link;
     asio::co_spawn(sim.loop(), answer_ask(board, journals, std::move(channels.second)), asio::detached);
     return std::move(channels.first);
   }
 
-  /// As Agent::answer_ask().
+  /// As Agent::answer_ask() and answer_join().
   static Task<> answer_ask(Switchboard& board, std::filesystem::path journals, std::unique_ptr<Channel> channel) {
     try {
-      const Ask ask = co_await expect<Ask>(*channel);
+      const Message first = co_await channel->receive();
+      if (const auto* join = std::get_if<Join>(&first); join != nullptr && board.join(*join, channel)) co_return;
+      const Ask ask = std::get<Ask>(first);
       if (board.put_through(ask, channel)) co_return;
       const Message answer = answer_from_journal(journals, ask);
       co_await channel->send(answer);
@@ -170,6 +183,7 @@ class SessionWorld {
     }
   }
 
+  std::shared_ptr<MemoryLink> last_link_;
   Switchboard source_board_;
   Switchboard destination_board_;
   NoProgress nobody_;

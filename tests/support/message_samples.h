@@ -23,6 +23,7 @@ inline std::vector<Message> message_samples() {
       Event{"{}"},
       Report{"{}"},
       Abort{id, 8, "cancelled by the operator"},
+      Join{id},
       BlockData{42, 1, kBlock},
       BlockZeroes{43, 1000},
       RoundEnd{2, 1, digest},

@@ -63,7 +63,7 @@ class MessageText {
   void add(const Ready& m) { line("id", m.id), line("root", m.root); }
   void add(const Running& m) { line("id", m.id), line("epoch", m.epoch); }
   void add(const Ask& m) { line("id", m.id), line("container", m.container); }
-  /// Go, Refused, Done and Wait.
+  /// Join, Go, Refused, Done and Wait.
   template <typename T>
   void add(const T& m) {
     line("id", m.id);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Copies one set of blocks over several lanes at once.
+#pragma once
+
+#include <mutex>
+#include <span>
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include "base/async.h"
+#include "engine/copy_batch.h"
+#include "engine/copy_plan.h"
+
+namespace vmigrate {
+
+/// A way to the destination with a thread of its own, which may be kept waiting.
+struct CopyLane {
+  asio::any_io_executor executor;
+  BlockSink* sink = nullptr;   ///< used on `executor` only; its flush() is never called
+};
+
+/// Each lane takes the next batch of 1 MiB as soon as it has handed on its last one, reads, digests and hands it on: no
+/// lane waits for another, and a batch stays in the cache of one core. Within one copy no block is handed on twice, so
+/// the lanes need no order among them.
+class ParallelCopy {
+ public:
+  struct Parts {
+    BlockSource& from;
+    DigestIndex& digests;
+    std::span<const CopyLane> lanes;   ///< at least one
+  };
+  struct Totals {
+    std::uint64_t data_bytes = 0;
+    std::uint64_t zero_bytes = 0;
+  };
+  explicit ParallelCopy(Parts parts) : parts_(parts) {}
+
+  /// Hands on those of `blocks` that differ from the digests. Returns, or throws the first failure, when every lane has
+  /// come to rest. After a failure nothing is known of what was handed on but what the digests say.
+  Task<> copy(const DirtySet& blocks);
+  const Totals& totals() const { return totals_; }
+
+ private:
+  Task<> work(BlockSink& sink, CopyPlan& plan);
+  Task<> hand_on_and_record(const CopyBatch& batch, BlockSink& sink);
+  bool take(CopyBatch& batch, CopyPlan& plan);
+  void count(const CopyBatch& batch);
+
+  Parts parts_;
+  std::mutex mutex_;   // of what follows, and of the plan
+  Totals totals_;
+  bool is_stopping_ = false;
+};
+
+}  // namespace vmigrate

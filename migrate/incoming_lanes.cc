@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/incoming_lanes.h"
+
+#include <algorithm>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include "base/assert.h"
+#include "migrate/block_writer.h"
+#include "migrate/failure.h"
+
+namespace vmigrate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kSilenceMax = 1h;     // a source that compares a large image sends nothing meanwhile
+constexpr auto kReachTimeout = 5min; // what is left then is on its way already, however slow the link
+
+}  // namespace
+
+class IncomingLanes::Lane {
+ public:
+  Lane(std::unique_ptr<Channel> channel, IncomingLanes& all) : all_(all), lane_(std::move(channel), all.parts_.instead_of_threads) {
+    lane_.channel().set_idle_timeout(kSilenceMax);
+  }
+
+  void start(const asio::any_io_executor& home) {
+    home_ = home;
+    asio::co_spawn(lane_.executor(), receive(), asio::bind_executor(home, [this](std::exception_ptr failure) {
+      --all_.running_;
+      if (!all_.failure_) all_.failure_ = failure;
+      all_.changed_.cancel();
+    }));
+  }
+  void close() noexcept { lane_.close(); }
+  std::uint32_t round() const { return round_; }
+
+ private:
+  /// Ends only by exception.
+  Task<> receive() {
+    for (;;) {
+      const Message message = co_await lane_.channel().receive();
+      if (const auto* data = std::get_if<BlockData>(&message)) {
+        const Extent extent = checked(data->first_block, data->block_count);
+        all_.parts_.digests.update(extent, data->bytes);
+        co_await all_.parts_.sink.write(extent, data->bytes);
+      } else if (const auto* zeroes = std::get_if<BlockZeroes>(&message)) {
+        const Extent extent = checked(zeroes->first_block, zeroes->block_count);
+        all_.parts_.digests.update_zeroes(extent);
+        co_await all_.parts_.sink.write_zeroes(extent);
+      } else if (const auto* end = std::get_if<RoundEnd>(&message)) {
+        tell(end->round);
+      } else {
+        throw_unexpected(lane_.channel(), message, "BlockData");
+      }
+    }
+  }
+
+  Extent checked(std::uint64_t first, std::uint64_t count) {
+    return checked_extent(all_.parts_.geometry, first, count, lane_.channel().peer_name());
+  }
+
+  void tell(std::uint32_t round) {
+    asio::post(home_, [this, round] {
+      round_ = round;
+      all_.changed_.cancel();
+    });
+  }
+
+  IncomingLanes& all_;
+  asio::any_io_executor home_;
+  std::uint32_t round_ = 0;   ///< of the last RoundEnd; belongs to `home_`
+  DataLane lane_;             ///< last: its thread uses the rest
+};
+
+IncomingLanes::IncomingLanes(const asio::any_io_executor& executor, std::vector<std::unique_ptr<Channel>> channels,
+                             Parts parts)
+    : parts_(parts), changed_(executor, asio::steady_timer::time_point::max()) {
+  for (auto& channel : channels) lanes_.push_back(std::make_unique<Lane>(std::move(channel), *this));
+  running_ = lanes_.size();
+  for (const auto& lane : lanes_) lane->start(executor);
+}
+
+IncomingLanes::~IncomingLanes() { MIGRATE_ASSERT(running_ == 0); }
+
+Task<> IncomingLanes::reach(std::uint32_t round) {
+  const TimePoint deadline = parts_.clock.now() + kReachTimeout;
+  const auto is_there = [round](const auto& lane) { return lane->round() >= round; };
+  while (!std::ranges::all_of(lanes_, is_there)) {
+    if (failure_) std::rethrow_exception(failure_);
+    if (parts_.clock.now() >= deadline)
+      throw Error(Errc::timed_out, "a connection for blocks did not come to the end of the round");
+    co_await wait_until(deadline);
+  }
+}
+
+Task<> IncomingLanes::trouble() {
+  while (!has_trouble()) co_await wait_until(TimePoint::max());
+}
+
+void IncomingLanes::check() const {
+  if (has_trouble()) std::rethrow_exception(failure_);
+}
+
+bool IncomingLanes::has_trouble() const {
+  return failure_ && failure_of(failure_, Errc::copy_failed).code != Errc::connection_lost;
+}
+
+Task<> IncomingLanes::end() {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  for (const auto& lane : lanes_) lane->close();
+  while (running_ > 0) co_await wait_until(TimePoint::max());
+}
+
+Task<> IncomingLanes::wait_until(TimePoint deadline) {
+  using namespace asio::experimental::awaitable_operators;
+  if (deadline == TimePoint::max()) co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
+  else co_await (changed_.async_wait(asio::as_tuple(asio::use_awaitable)) || parts_.clock.sleep_until(deadline));
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// How the connections for blocks come about: whoever dialled the first one dials these.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "migrate/switchboard.h"
+
+namespace vmigrate {
+
+/// What --streams=0 means on this host: as many as its cores can keep busy, at most 4. With 1 the first connection
+/// carries the blocks as well.
+std::uint32_t default_streams();
+
+using Channels = std::vector<std::unique_ptr<Channel>>;
+
+/// Dials `count` times and joins migration `id`. Throws Error when the peer does not take part.
+Task<Channels> dial_lanes(std::function<Task<std::unique_ptr<Channel>>()> dial, MigrationId id, std::uint32_t count);
+/// Waits for `count` connections to join. Throws Error(Errc::timed_out) when they do not come.
+Task<Channels> receive_lanes(Switchboard::Desk& desk, MigrationId id, std::uint32_t count, Clock& clock);
+
+}  // namespace vmigrate

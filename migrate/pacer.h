@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Keeps what several connections send together within a bandwidth.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "base/clock.h"
+
+namespace vmigrate {
+
+/// From any thread.
+class Pacer {
+ public:
+  /// `bytes_per_second` 0: no limit.
+  Pacer(Clock& clock, std::uint64_t bytes_per_second) : clock_(clock), rate_(bytes_per_second) {}
+  Pacer(const Pacer&) = delete;
+
+  /// Returns when `bytes` that were just sent fit the limit. Time spent idle is not saved up.
+  Task<> pass(std::uint64_t bytes);
+
+ private:
+  TimePoint book(std::uint64_t bytes);
+
+  Clock& clock_;
+  std::uint64_t rate_;
+  std::mutex mutex_;
+  TimePoint next_send_{};
+};
+
+}  // namespace vmigrate

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Sessions whose blocks have connections of their own.
+#include "tests/migrate/session_world.h"
+
+using namespace vmigrate;
+
+namespace {
+
+constexpr std::uint32_t kStreams = 3;
+
+struct LanesWorld : SessionWorld {
+  explicit LanesWorld(MigrationOptions options = {}) : SessionWorld(with_streams(options)) { streams_to_open = kStreams; }
+
+  static MigrationOptions with_streams(MigrationOptions options) {
+    options.streams = kStreams;
+    return options;
+  }
+};
+
+void check_one_side_runs_it(LanesWorld& world) {
+  INFO(world.story.text());
+  CHECK(world.source_runs() != world.destination_runs());
+  if (world.destination_runs()) CHECK(world.is_copy_equal());
+  else CHECK(world.arrivals.container() == FakeArrivalHost::Container::none);
+}
+
+std::size_t messages_on_the_first_lane() {
+  LanesWorld world;
+  MemoryLink* first = nullptr;
+  world.at_lane = [&](MemoryLink& link) { first = first == nullptr ? &link : first; };
+  std::size_t messages = 0;
+  world.to_destination->before_send([&](Message& message) {
+    if (std::holds_alternative<Go>(message)) messages = first->messages_sent();
+    return WatchedChannel::Fate::arrives;
+  });
+  world.migrate();
+  return messages;
+}
+
+}  // namespace
+
+TEST_CASE("blocks that have connections of their own arrive, and none goes over the first", "[migrate][lanes]") {
+  LanesWorld world;
+  world.migrate();
+  INFO(world.story.text());
+  CHECK(world.destination_runs());
+  CHECK(world.is_copy_equal());
+  CHECK_FALSE(world.story.has("source sends BlockData"));
+  CHECK(world.report.image_digest == world.departure->digests().root());
+  CHECK(world.report.wire_bytes > 43 * kBlockBytes);
+}
+
+TEST_CASE("whichever message a connection for blocks is cut at, exactly one side runs it", "[migrate][lanes]") {
+  const std::size_t messages = messages_on_the_first_lane();
+  REQUIRE(messages > 3);
+  for (std::size_t k = 1; k <= messages; ++k) {
+    INFO("cut at message " << k << " of " << messages);
+    LanesWorld world;
+    bool is_first = true;
+    world.at_lane = [&](MemoryLink& link) {
+      if (std::exchange(is_first, false)) link.cut_after(k);
+    };
+    world.migrate();
+    check_one_side_runs_it(world);
+  }
+}
+
+TEST_CASE("a disk that fails at the end of a connection for blocks is the reason that is told", "[migrate][lanes]") {
+  LanesWorld world;
+  world.arrivals.sink().fail_write_after(2, ENOSPC);
+  world.migrate();
+  check_one_side_runs_it(world);
+  CHECK(world.source_runs());
+  REQUIRE(world.report.failure);
+  CHECK(world.report.failure->sentence.find("No space left") != std::string::npos);
+}
+
+TEST_CASE("a write that is still on its way in one lane never overtakes a later one", "[migrate][lanes]") {
+  LanesWorld world;
+  world.departure->script().at_stop = [&] {
+    world.volume.write(BlockIndex{7}, 70);
+    world.volume.write_later(BlockIndex{7}, 71);
+  };
+  world.migrate();
+  CHECK(world.destination_runs());
+  CHECK(world.is_copy_equal());
+}
+
+TEST_CASE("nobody else's connection joins a migration", "[migrate][lanes]") {
+  SimLoop sim;
+  Switchboard board;
+  const Switchboard::Desk desk(sim.loop().get_executor(), board, Bits128{1, 2}, {"beta"});
+  const auto from = [&](const std::string& host) -> std::unique_ptr<Channel> {
+    auto link = std::make_shared<MemoryLink>(sim.loop().get_executor(), MemoryLink::Options{});
+    return std::make_unique<MemoryChannel>(std::move(link), 0, sim.clock(), host + " (memory)");
+  };
+  auto ours = from("beta"), another_migrations = from("beta"), gammas = from("gamma");
+  CHECK_FALSE(board.join({Bits128{3, 4}}, another_migrations));
+  CHECK_FALSE(board.join({Bits128{1, 2}}, gammas));
+  CHECK(gammas != nullptr);
+  CHECK(board.join({Bits128{1, 2}}, ours));
+}
