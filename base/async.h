@@ -21,6 +21,18 @@ namespace asio = boost::asio;
 template <typename T = void>
 using Task = asio::awaitable<T>;
 
+/// While one lives, the thread that made it may be kept waiting: it serves nothing but what it waits for.
+class PatientThread {
+ public:
+  PatientThread() { is_this_ = true; }
+  PatientThread(const PatientThread&) = delete;
+  ~PatientThread() { is_this_ = false; }
+  static bool is_this() { return is_this_; }
+
+ private:
+  inline static thread_local bool is_this_ = false;
+};
+
 namespace detail {
 
 template <typename Work>
@@ -47,15 +59,18 @@ inline Task<> run_on(asio::any_io_executor executor, Task<>&& task) {
   co_return co_await std::move(spawned);
 }
 
-/// Runs blocking `work` on a thread of `pool`; the caller resumes on its own executor with the result or exception.
-/// Whatever `work` refers to must live until then. Cancelling the caller does not interrupt `work`.
+/// Runs blocking `work` on a thread of `pool`; the caller resumes on its own executor with the result or exception. A
+/// patient thread does the work itself: what it reads or writes stays in the cache of one core. Whatever `work` refers to
+/// must live until then. Cancelling the caller does not interrupt `work`.
 ///
 /// Give a closure that captures more than references and numbers a name first: GCC 12 moves temporaries of a co_await
 /// expression into the coroutine's frame byte by byte, and a captured short string then points into its old self. For
 /// the same reason no coroutine here takes a class temporary by value within a co_await expression.
 template <typename Work>
 Task<std::invoke_result_t<std::decay_t<Work>&>> offload(asio::thread_pool& pool, Work&& work) {
-  return detail::call_on_pool(pool, std::make_shared<std::decay_t<Work>>(std::forward<Work>(work)));
+  auto shared = std::make_shared<std::decay_t<Work>>(std::forward<Work>(work));
+  if (PatientThread::is_this()) return detail::call(std::move(shared));
+  return detail::call_on_pool(pool, std::move(shared));
 }
 
 }  // namespace vmigrate

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The first round of a migration as two processes, so that what it costs can be counted on each side: image file to
 // image file through the real copier, sink, channel and writer. Nothing of a migration is left out but the container.
-#include <boost/asio/io_context.hpp>
-
+#include "bench/own_loop.h"
 #include "bench/quiet_volume.h"
 #include "bench/two_ends.h"
 #include "engine/image_sink.h"
 #include "migrate/block_writer.h"
+#include "migrate/incoming_lanes.h"
 #include "migrate/remote_block_sink.h"
 
 using namespace vmigrate;
@@ -15,46 +15,55 @@ namespace {
 
 constexpr std::size_t kPoolThreads = 4;   // as in the agent
 
-void run_on_own_loop(asio::io_context& loop, Task<> task) {
-  std::exception_ptr failure;
-  asio::co_spawn(loop, std::move(task), [&](std::exception_ptr thrown) { failure = thrown; });
-  loop.run();
-  if (failure) std::rethrow_exception(failure);
+using Channels = std::vector<std::unique_ptr<Channel>>;
+
+/// The first one, and those for the blocks if they are to have their own.
+std::size_t connections(const TwoEnds& ends) { return ends.streams > 1 ? 1 + ends.streams : 1; }
+
+std::unique_ptr<Channel> take_first(Channels& channels) {
+  auto first = std::move(channels.front());
+  channels.erase(channels.begin());
+  return first;
 }
 
-void refuse_more_than_one_stream(const TwoEnds& ends) {
-  if (ends.streams != 1) throw Error(Errc::usage, "the engine copies over one stream only: --streams must be 1");
+// --- sending ---------------------------------------------------------------------------------------------------------
+
+Task<Channels> dial(const TwoEnds& ends, const TlsContext& tls) {
+  Channels channels;
+  while (channels.size() < connections(ends)) {
+    auto channel = co_await connect(ends.at, tls);
+    channel->set_compression(ends.compression);
+    channels.push_back(std::move(channel));
+  }
+  co_return channels;
 }
 
-Task<> send_round(TwoEnds ends, const TlsContext& tls) {
+Task<> send_round(const TwoEnds& ends, const TlsContext& tls) {
   asio::thread_pool pool(kPoolThreads);
   SteadyClock clock;
   Cancellation cancellation;
   FileVolume volume(open_source(pool, ends.image));
   NullTracker tracker(volume.geometry());
   DigestIndex digests(volume.geometry(), std::filesystem::temp_directory_path());
-  const auto channel = co_await connect(ends.at, tls);
-  channel->set_compression(ends.compression);
-  RemoteBlockSink sink({*channel, digests, clock, cancellation});
-  VolumeCopier copier({tracker, volume, sink, digests, clock, pool});
+  Channels channels = co_await dial(ends, tls);
+  const auto first = take_first(channels);
+  const bool has_lanes = !channels.empty();
+  Pacer pacer(clock, 0);
+  OutgoingLanes lanes(std::move(channels), {ends.compression, pacer, {}});
+  RemoteBlockSink sink({*first, digests, clock, cancellation, pacer, has_lanes ? &lanes : nullptr});
+  VolumeCopier copier({tracker, volume, sink, digests, clock, pool, lanes.copy_lanes()});
   const RoundStats stats = co_await copier.copy_round();
   const Message done = Done{};
-  co_await channel->send(done);
+  co_await first->send(done);
   std::printf("%.2f GB of data in %.2f s\n", static_cast<double>(stats.data_bytes) * 1e-9,
               std::chrono::duration<double>(stats.duration).count());
 }
 
-Task<> receive_round(TwoEnds ends, Listener& listener) {
-  asio::thread_pool pool(kPoolThreads);
-  const VolumeGeometry geometry{ends.bytes};
-  const auto executor = co_await asio::this_coro::executor;
-  const auto channel = co_await listener.accept();
-  listener.close();
-  const auto sink = create_image_sink(pool, ends.image, geometry, 0);
-  DigestIndex digests(geometry, std::filesystem::temp_directory_path());
-  BlockWriter writer(executor, pool, *sink, digests);
+// --- receiving -------------------------------------------------------------------------------------------------------
+
+Task<> receive_blocks(Channel& first, IncomingLanes* lanes, BlockWriter& writer, BlockSink& sink, DigestIndex& digests) {
   for (;;) {
-    const Message message = co_await channel->receive();
+    const Message message = co_await first.receive();
     if (const auto* data = std::get_if<BlockData>(&message)) {
       const Extent extent{{data->first_block}, data->block_count};
       co_await writer.write(extent, data->bytes);
@@ -62,31 +71,58 @@ Task<> receive_round(TwoEnds ends, Listener& listener) {
       const Extent extent{{zeroes->first_block}, zeroes->block_count};
       co_await writer.write_zeroes(extent);
     } else if (const auto* end = std::get_if<RoundEnd>(&message)) {
+      if (lanes != nullptr) co_await lanes->reach(end->round);
       co_await writer.settle();
-      co_await sink->flush();
+      co_await sink.flush();
       const Message ack = RoundAck{end->round, digests.root()};
-      co_await channel->send(ack);
+      co_await first.send(ack);
     } else if (std::holds_alternative<Done>(message)) {
       co_return;
     } else {
-      throw_unexpected(*channel, message, "blocks");
+      throw_unexpected(first, message, "blocks");
     }
   }
 }
 
+Task<> receive_round(const TwoEnds& ends, Listener& listener) {
+  asio::thread_pool pool(kPoolThreads);
+  SteadyClock clock;
+  const VolumeGeometry geometry{ends.bytes};
+  const auto executor = co_await asio::this_coro::executor;
+  Channels channels;
+  while (channels.size() < connections(ends)) channels.push_back(co_await listener.accept());
+  listener.close();
+  const auto first = take_first(channels);
+  const auto sink = create_image_sink(pool, ends.image, geometry, 0);
+  DigestIndex digests(geometry, std::filesystem::temp_directory_path());
+  BlockWriter writer(executor, pool, *sink, digests);
+  const bool has_lanes = !channels.empty();
+  IncomingLanes lanes(executor, std::move(channels), {*sink, digests, geometry, clock, {}});
+  std::exception_ptr failure;
+  try {
+    co_await receive_blocks(*first, has_lanes ? &lanes : nullptr, writer, *sink, digests);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  co_await lanes.end();
+  if (failure) std::rethrow_exception(failure);
+}
+
+// --- both ends -------------------------------------------------------------------------------------------------------
+
 void send_image(const TwoEnds& ends) {
-  refuse_more_than_one_stream(ends);
   const TlsContext tls(ends.tls_dir);
-  asio::io_context loop(1);
-  run_on_own_loop(loop, send_round(ends, tls));
+  run_on_own_loop(send_round(ends, tls));
+}
+
+Task<> listen_and_receive(const TwoEnds& ends, const TlsContext& tls) {
+  const auto listener = listen(co_await asio::this_coro::executor, ends.at, tls);
+  co_await receive_round(ends, *listener);
 }
 
 void receive_image(const TwoEnds& ends) {
-  refuse_more_than_one_stream(ends);
   const TlsContext tls(ends.tls_dir);
-  asio::io_context loop(1);
-  const auto listener = listen(loop.get_executor(), ends.at, tls);
-  run_on_own_loop(loop, receive_round(ends, *listener));
+  run_on_own_loop(listen_and_receive(ends, tls));
 }
 
 }  // namespace

@@ -11,7 +11,10 @@ DataLane::DataLane(std::unique_ptr<Channel> channel, const Executor& instead_of_
       channel_(std::move(channel)) {
   if (instead_of_a_thread) return;
   channel_->move_to(executor_);
-  thread_ = std::thread([this] { loop_.run(); });
+  thread_ = std::thread([this] {
+    const PatientThread patience;
+    loop_.run();
+  });
 }
 
 DataLane::~DataLane() {

@@ -106,7 +106,7 @@ Task<> TlsChannel::send_raw(std::uint8_t type, std::span<const std::byte> bulk) 
 
 /// Zero when compressing does not help; then nothing was sent.
 Task<std::size_t> TlsChannel::send_packed(std::uint8_t type, std::span<const std::byte> bulk) {
-  if (!lz4_thread_) lz4_thread_ = std::make_unique<asio::thread_pool>(1);
+  if (!lz4_thread_ && !PatientThread::is_this()) lz4_thread_ = std::make_unique<asio::thread_pool>(1);
   plain_.assign(front_.begin() + kFrameHeaderBytes, front_.end());
   plain_.insert(plain_.end(), bulk.begin(), bulk.end());
   packed_.resize(std::max(packed_.size(), kFrameHeaderBytes + plain_.size()));
@@ -116,7 +116,9 @@ Task<std::size_t> TlsChannel::send_packed(std::uint8_t type, std::span<const std
     compress_time_ = std::chrono::steady_clock::now() - began;
     return packed;
   };
-  const std::optional<std::size_t> packed = co_await offload(*lz4_thread_, work);
+  std::optional<std::size_t> packed;
+  if (lz4_thread_) packed = co_await offload(*lz4_thread_, work);
+  else packed = work();
   if (!packed) co_return 0;
   const std::span<std::byte> frame = std::span(packed_).first(kFrameHeaderBytes + *packed);
   encode_header({type, true, static_cast<std::uint32_t>(*packed), static_cast<std::uint32_t>(plain_.size())},
