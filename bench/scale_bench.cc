@@ -178,7 +178,8 @@ Task<> send_rounds(Endpoint to, const TlsContext& tls, const Settings& settings,
   DigestIndex digests(volume.geometry(), settings.directory);
   const auto channel = co_await connect(to, tls);
   channel->set_compression(Compression::none);
-  RemoteBlockSink sink({*channel, digests, clock, cancellation});
+  Pacer pacer(clock, 0);
+  RemoteBlockSink sink({*channel, digests, clock, cancellation, pacer});
   VolumeCopier copier({tracker, volume, sink, digests, clock, pool});
   figures.first = co_await copier.copy_round();
   figures.blocks_written = dirty(settings, volume);

@@ -113,7 +113,8 @@ Task<> DestinationSession::open_lanes() {
   if (streams_ <= 1) co_return;
   Channels channels;
   if (desk_) {
-    channels = co_await receive_lanes(*desk_, id_, streams_, parts_.clock);
+    const Expected expected{*desk_, id_, streams_};
+    channels = co_await receive_lanes(expected, parts_.channel, parts_.clock, heard_);
     desk_.reset();
   } else {
     const auto dial = [this] { return parts_.dial(agent_); };
@@ -140,6 +141,7 @@ Task<> DestinationSession::receive_everything() {
 /// A connection for blocks that fails ends it at once, unless the peer hung up: then the first one says why.
 Task<Message> DestinationSession::next_message() {
   using namespace asio::experimental::awaitable_operators;
+  if (heard_) co_return *std::exchange(heard_, std::nullopt);
   if (!lanes_) co_return co_await parts_.channel.receive();
   std::optional<Message> message;
   std::exception_ptr failure;

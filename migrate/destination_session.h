@@ -74,6 +74,7 @@ class DestinationSession {
   std::unique_ptr<Arrival> arrival_;
   std::unique_ptr<BlockWriter> writer_;
   std::optional<Switchboard::Desk> desk_;    ///< until the connections for blocks have joined
+  std::optional<Message> heard_;             ///< over the first connection meanwhile
   std::unique_ptr<IncomingLanes> lanes_;     ///< none where the first connection carries the blocks
   std::uint32_t streams_ = 0;                ///< granted
   bool has_final_round_ = false;

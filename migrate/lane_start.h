@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "migrate/switchboard.h"
@@ -19,7 +20,13 @@ using Channels = std::vector<std::unique_ptr<Channel>>;
 
 /// Dials `count` times and joins migration `id`. Throws Error when the peer does not take part.
 Task<Channels> dial_lanes(std::function<Task<std::unique_ptr<Channel>>()> dial, MigrationId id, std::uint32_t count);
-/// Waits for `count` connections to join. Throws Error(Errc::timed_out) when they do not come.
-Task<Channels> receive_lanes(Switchboard::Desk& desk, MigrationId id, std::uint32_t count, Clock& clock);
+struct Expected {
+  Switchboard::Desk& desk;
+  MigrationId id;
+  std::uint32_t count;
+};
+/// Waits for connections to join. Throws Error(Errc::timed_out) when they do not come, and what `first` throws as soon
+/// as the peer hangs up there. `heard` is what the peer said there meanwhile: when all have joined, it may go on at once.
+Task<Channels> receive_lanes(const Expected& expected, Channel& first, Clock& clock, std::optional<Message>& heard);
 
 }  // namespace vmigrate

@@ -124,7 +124,10 @@ Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
     throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " wants more connections than were offered");
   Channels channels;
   if (desk != nullptr) {
-    channels = co_await receive_lanes(*desk, parts_.id, count, parts_.clock);
+    const Expected expected{*desk, parts_.id, count};
+    std::optional<Message> heard;
+    channels = co_await receive_lanes(expected, parts_.channel, parts_.clock, heard);
+    if (heard) throw_unexpected(parts_.channel, *heard, "nothing");
   } else {
     const auto dial = [this] { return parts_.dial(agent_); };
     channels = co_await dial_lanes(dial, parts_.id, count);
