@@ -11,7 +11,6 @@
 
 #include "base/assert.h"
 #include "migrate/block_writer.h"
-#include "migrate/failure.h"
 
 namespace vmigrate {
 namespace {
@@ -20,6 +19,16 @@ using namespace std::chrono_literals;
 
 constexpr auto kSilenceMax = 1h;     // a source that compares a large image sends nothing meanwhile
 constexpr auto kReachTimeout = 5min; // what is left then is on its way already, however slow the link
+
+bool is_hang_up(std::exception_ptr failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return error.code() == make_error_code(Errc::connection_lost);
+  } catch (...) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -108,7 +117,7 @@ void IncomingLanes::check() const {
 }
 
 bool IncomingLanes::has_trouble() const {
-  return failure_ && failure_of(failure_, Errc::copy_failed).code != Errc::connection_lost;
+  return failure_ && !is_hang_up(failure_);
 }
 
 Task<> IncomingLanes::end() {

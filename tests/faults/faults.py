@@ -29,11 +29,12 @@ from pathlib import Path
 
 from oracles import HEALED_WITHIN, HOSTS, SETTLED_WITHIN, ClientLost, Stage, e2e, wait_until
 
-FROM_SOURCE = ["Open", "BlockData", "RoundEnd", "ImageChunk", "Manifest", "Go", "Done"]
-FROM_DESTINATION = ["Accept", "RoundAck", "Ready", "Running"]
+FROM_SOURCE = ["Open", "Join", "BlockData", "RoundEnd", "ImageChunk", "Manifest", "Go", "Done"]
+FROM_DESTINATION = ["Accept", "Join", "RoundAck", "Ready", "Running"]
 RECORDS = {"given": "source", "released": "source", "prepared": "destination", "owned": "destination"}
 # Those that are written only after another fault.
 LATE_RECORDS = {"refused": "destination", "reclaimed": "source"}
+STREAMS = 2   # connections for blocks
 KINDS = [("redis", "runc"), ("sqlite", "runc"), ("redis", "crun")]   # of containers, one after the other for each lab
 EXIT_CODES = (0, 2, 3, 4, 5, 6, 7, 8, 21, 22, 30, 70)
 
@@ -59,9 +60,11 @@ def points():
         for message in messages:
             for side, step in ((sender, "before_send"), (sender, "after_send"), (receiver, "before_handle")):
                 yield side, f"message.{message}.{step}", 1
-    # The second round is the last: the file system is frozen then.
+    # The second round is the last: the file system is frozen then. Its end is said on each connection, first on those
+    # for blocks.
     for side, step in (("source", "before_send"), ("source", "after_send"), ("destination", "before_handle")):
-        yield side, f"message.RoundEnd.{step}", 2
+        yield side, f"message.RoundEnd.{step}", STREAMS + 2
+        yield side, f"message.RoundEnd.{step}", 2 * (STREAMS + 1)
     for record, side in RECORDS.items():
         for step in ("before_write", "before_fsync", "after_fsync"):
             yield side, f"journal.{record}.{step}", 1
@@ -70,7 +73,7 @@ def points():
 def every_fault():
     faults = []
     for side, point, nth in points():
-        last = "the last " if nth > 1 else ""
+        last = f"the last round's {nth - STREAMS - 1}. " if nth > 1 else ""
         faults.append(Fault(f"kill -9 of the {side}'s agent at {last}{point}", side, point, "kill", nth=nth))
         for harm, sentence in HARMS.items():
             faults.append(Fault(f"{sentence.format(side=side)} at {last}{point}", side, point, "stop", harm, nth))
@@ -118,6 +121,15 @@ def reset(lab):
         for other in HOSTS:
             if one != other:
                 lab.exec(one, "ss", "--kill", "--tcp", "dst", ADDRESSES[other], "( sport = :7700 or dport = :7700 )")
+
+
+def reset_one(lab, dice):
+    """One connection between the two hosts, such as one of those for blocks."""
+    peers = "dst {} and ( sport = :7700 or dport = :7700 )".format(ADDRESSES["beta"])
+    lines = lab.exec("alpha", "ss", "-Htn", *peers.split()).out.splitlines()
+    if lines:
+        port = dice.choice(lines).split()[3].rpartition(":")[2]
+        lab.exec("alpha", "ss", "--kill", "--tcp", *f"{peers} and sport = :{port}".split())
 
 
 ADDRESSES = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
@@ -178,7 +190,8 @@ def meet(stage, fault):
     lab, hosts = stage.lab, stage.sides()
     victim = hosts[fault.side]
     stage.agent(victim, fault.wish)
-    move = lab.start_vmigrate("client", hosts["source"], hosts["destination"], stage.container.name)
+    move = lab.start_vmigrate("client", f"--streams={STREAMS}", hosts["source"], hosts["destination"],
+                              stage.container.name)
     if fault.action == "kill":
         wait_until(lambda: lab.agent_pid(victim) is None, 30, f"the agent of {victim} to die at {fault.wish}")
     else:
@@ -279,8 +292,8 @@ def meet_without_criu(stage, fault):
 
 # --- faults at random times -------------------------------------------------------------------------------------------
 
-STRIKES = ["kill source", "kill destination", "kill both", "kill criu", "reset", "silence", "stall source", "stall destination",
-           "kill command"]
+STRIKES = ["kill source", "kill destination", "kill both", "kill criu", "reset", "reset one", "silence",
+           "stall source", "stall destination", "kill command"]
 
 
 def strike(stage, dice, hosts, move):
@@ -297,6 +310,8 @@ def strike(stage, dice, hosts, move):
         move.kill()
     elif kind == "reset":
         reset(lab)
+    elif kind == "reset one":
+        reset_one(lab, dice)
     elif kind == "silence":
         with silence(lab, dice.choice(HOSTS)):
             time.sleep(dice.uniform(0.2, 3))
@@ -313,6 +328,7 @@ def meet_random(stage, dice):
     """One or two harms while it moves, pushed or pulled."""
     lab, hosts = stage.lab, stage.sides()
     words = ["--pull"] if dice.random() < 0.25 else []
+    words.append(f"--streams={dice.choice([1, 2, 4])}")
     move = lab.start_vmigrate("client", *words, hosts["source"], hosts["destination"], stage.container.name)
     told = words
     for _ in range(2 if dice.random() < 0.3 else 1):
