@@ -61,7 +61,8 @@ Task<> send_round(const TwoEnds& ends, const TlsContext& tls) {
 
 // --- receiving -------------------------------------------------------------------------------------------------------
 
-Task<> receive_blocks(Channel& first, IncomingLanes* lanes, BlockWriter& writer, BlockSink& sink, DigestIndex& digests) {
+Task<> receive_blocks(Channel& first, IncomingLanes* lanes, BlockWriter& writer, BlockSink& sink,
+                      DigestIndex& digests) {
   for (;;) {
     const Message message = co_await first.receive();
     if (const auto* data = std::get_if<BlockData>(&message)) {

@@ -34,7 +34,8 @@ bool is_hang_up(std::exception_ptr failure) {
 
 class IncomingLanes::Lane {
  public:
-  Lane(std::unique_ptr<Channel> channel, IncomingLanes& all) : all_(all), lane_(std::move(channel), all.parts_.instead_of_threads) {
+  Lane(std::unique_ptr<Channel> channel, IncomingLanes& all)
+      : all_(all), lane_(std::move(channel), all.parts_.instead_of_threads) {
     lane_.channel().set_idle_timeout(kSilenceMax);
   }
 

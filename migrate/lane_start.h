@@ -26,7 +26,8 @@ struct Expected {
   std::uint32_t count;
 };
 /// Waits for connections to join. Throws Error(Errc::timed_out) when they do not come, and what `first` throws as soon
-/// as the peer hangs up there. `heard` is what the peer said there meanwhile: when all have joined, it may go on at once.
+/// as the peer hangs up there. `heard` is what the peer said there meanwhile: when all have joined, it may go on at
+/// once.
 Task<Channels> receive_lanes(const Expected& expected, Channel& first, Clock& clock, std::optional<Message>& heard);
 
 }  // namespace vmigrate

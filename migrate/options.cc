@@ -75,7 +75,7 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->transform(CLI::CheckedTransformer(kCompressions))->default_str("auto");
   app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")
       ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
-  app.add_option("--streams", options.streams, "connections for the image; 1: no more than the first; 0: as many as help")
+  app.add_option("--streams", options.streams, "connections for the image; 1: only the first; 0: as many as help")
       ->check(CLI::Range(0U, kStreamsMax))
       ->capture_default_str();
   app.add_flag("--verify", options.verifies, "while frozen, both sides read the whole image again and compare");

@@ -9,7 +9,9 @@ namespace {
 constexpr std::uint32_t kStreams = 3;
 
 struct LanesWorld : SessionWorld {
-  explicit LanesWorld(MigrationOptions options = {}) : SessionWorld(with_streams(options)) { streams_to_open = kStreams; }
+  explicit LanesWorld(MigrationOptions options = {}) : SessionWorld(with_streams(options)) {
+    streams_to_open = kStreams;
+  }
 
   static MigrationOptions with_streams(MigrationOptions options) {
     options.streams = kStreams;
