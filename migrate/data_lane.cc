@@ -24,7 +24,8 @@ DataLane::~DataLane() {
 }
 
 void DataLane::close() noexcept {
-  asio::post(executor_, [channel = channel_] { channel->close(); });
+  if (thread_.joinable()) asio::post(executor_, [channel = channel_] { channel->close(); });
+  else channel_->close();
 }
 
 }  // namespace vmigrate

@@ -117,7 +117,7 @@ Task<> DestinationSession::open_lanes() {
     channels = co_await receive_lanes(expected, parts_.channel, parts_.clock, heard_);
     desk_.reset();
   } else {
-    const auto dial = [this] { return parts_.dial(agent_); };
+    const Dial dial = [this] { return parts_.dial(agent_); };
     channels = co_await dial_lanes(dial, id_, streams_);
   }
   const auto executor = co_await asio::this_coro::executor;

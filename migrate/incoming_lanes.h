@@ -38,7 +38,8 @@ class IncomingLanes {
   Task<> trouble();
   /// Throws such a failure, if there is one.
   void check() const;
-  /// Hangs up and returns when nothing is written any more. Must have returned before the lanes go away.
+  /// Hangs up and returns when nothing is written any more. Must have returned before the lanes go away, unless nothing
+  /// runs any more on the executor that they live on.
   Task<> end();
 
  private:

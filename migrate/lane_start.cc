@@ -43,7 +43,7 @@ Task<> listen_on(Channel& first, std::optional<Message>& heard, std::exception_p
 
 std::uint32_t default_streams() { return std::clamp(std::thread::hardware_concurrency(), 1U, kStreamsByDefaultMax); }
 
-Task<Channels> dial_lanes(std::function<Task<std::unique_ptr<Channel>>()> dial, MigrationId id, std::uint32_t count) {
+Task<Channels> dial_lanes(const Dial& dial, MigrationId id, std::uint32_t count) {
   Channels channels;
   const Message join = Join{id};
   while (channels.size() < count) {

@@ -18,8 +18,10 @@ std::uint32_t default_streams();
 
 using Channels = std::vector<std::unique_ptr<Channel>>;
 
+using Dial = std::function<Task<std::unique_ptr<Channel>>()>;
 /// Dials `count` times and joins migration `id`. Throws Error when the peer does not take part.
-Task<Channels> dial_lanes(std::function<Task<std::unique_ptr<Channel>>()> dial, MigrationId id, std::uint32_t count);
+Task<Channels> dial_lanes(const Dial& dial, MigrationId id, std::uint32_t count);
+
 struct Expected {
   Switchboard::Desk& desk;
   MigrationId id;

@@ -129,7 +129,7 @@ Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
     channels = co_await receive_lanes(expected, parts_.channel, parts_.clock, heard);
     if (heard) throw_unexpected(parts_.channel, *heard, "nothing");
   } else {
-    const auto dial = [this] { return parts_.dial(agent_); };
+    const Dial dial = [this] { return parts_.dial(agent_); };
     channels = co_await dial_lanes(dial, parts_.id, count);
   }
   parts_.cancellation.check();

@@ -234,6 +234,16 @@ void Network::cut() {
     }
 }
 
+void Network::cut_one() {
+  std::vector<std::shared_ptr<Connection>> in_use;
+  for (const auto& one : connections_)
+    if (auto connection = one.lock(); connection && connection->is_in_use()) in_use.push_back(std::move(connection));
+  if (in_use.empty()) return;
+  const auto& connection = in_use[world_.random().below(in_use.size())];
+  connection->drop_what_is_on_its_way();
+  connection->reset_both();
+}
+
 void Network::darken(HostName from) {
   is_dark_[from == HostName::alpha ? 0 : 1] = true;
   world_.timeline().after(kSilenceMax, [this] { reset_if_still_silent(); });

@@ -32,6 +32,8 @@ class Network {
 
   /// Every connection is reset, and what is on its way is lost.
   void cut();
+  /// The same with one of them.
+  void cut_one();
   /// What `from` sends does not arrive.
   void darken(HostName from);
   void light();

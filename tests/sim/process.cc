@@ -178,8 +178,12 @@ Task<> Process::answer(std::unique_ptr<Channel> channel) {
     if (switchboard_.put_through(asked, channel)) co_return;
     const Message reply = answer_from_journal(journals(), asked, disk_);
     co_await channel->send(reply);
+  } else if (const auto* join = std::get_if<Join>(&first)) {
+    if (switchboard_.join(*join, channel)) co_return;
+    const Message refuse = Refuse{static_cast<std::uint32_t>(Errc::not_authorised), "no migration waits for this"};
+    co_await channel->send(refuse);
   } else {
-    throw_unexpected(*channel, first, "Open, Pull or Ask");
+    throw_unexpected(*channel, first, "Open, Pull, Ask or Join");
   }
 }
 
@@ -187,7 +191,8 @@ Task<> Process::answer_open(std::unique_ptr<Channel> channel, Open open) {
   Cancellation cancellation;
   const Live live(*this, cancellation);
   DestinationSession session({*arrivals_, *channel, clock_, pool_, nobody_, cancellation, switchboard_, agent_address_,
-                              "", [this](std::string address) { return dial(std::move(address)); }});
+                              "", [this](std::string address) { return dial(std::move(address)); },
+                              loop_.get_executor()});
   co_await session.run(std::move(open));
 }
 
@@ -257,7 +262,8 @@ Task<> Process::pull(Attempt& attempt, Cancellation& cancellation) {
   channel.set_idle_timeout(kOpenTimeout);
   Open open = co_await expect<Open>(channel);
   DestinationSession session({*arrivals_, channel, clock_, pool_, nobody_, cancellation, switchboard_, agent_address_,
-                              peer, [this](std::string address) { return dial(std::move(address)); }});
+                              peer, [this](std::string address) { return dial(std::move(address)); },
+                              loop_.get_executor()});
   co_await session.run(std::move(open));
   channel.set_idle_timeout(kIdleTimeout);
   while (channel.report().is_null()) co_await channel.receive();
@@ -267,7 +273,8 @@ Task<MigrationReport> Process::send_container(const std::string& dialled, Depart
                                               Cancellation& cancellation) {
   const MigrationId id{world_.random().next(), world_.random().next()};
   SourceSession session({departure, channel, clock_, nobody_, cancellation, id, text_of(host_.name), switchboard_,
-                         dialled, [this](std::string address) { return dial(std::move(address)); }});
+                         dialled, [this](std::string address) { return dial(std::move(address)); },
+                         loop_.get_executor()});
   MigrationReport report = co_await session.run();
   world_.tell([&] {
     return name_ + ": the source's session ended: " + std::string(name_of(report.outcome)) +

@@ -12,9 +12,9 @@ using namespace std::chrono_literals;
 
 constexpr std::array kRecordsOfHandOver = {"given", "released", "reclaimed", "prepared", "owned", "refused"};
 constexpr std::array kJournalSteps = {"before_write", "before_fsync", "after_fsync"};
-constexpr std::array kMessages = {"Open",  "Accept", "BlockData", "RoundEnd", "RoundAck", "ImageChunk", "Manifest",
-                                  "Ready", "Go",     "Running",   "Done",     "Refused",  "Abort",      "Ask",
-                                  "Wait",  "Ready",  "Go",        "Running"};
+constexpr std::array kMessages = {"Open",       "Accept",   "Join",  "BlockData", "RoundEnd", "RoundAck", "RoundAck",
+                                  "ImageChunk", "Manifest", "Ready", "Go",        "Running",  "Done",     "Refused",
+                                  "Abort",      "Ask",      "Wait",  "Ready",     "Go",       "Running"};
 constexpr std::array kMessageSteps = {"before_send", "after_send", "before_handle"};
 constexpr std::array kHostSteps = {"departure.find",    "departure.note",    "departure.arm",     "departure.stop",
                                    "departure.dump",    "departure.resume",  "departure.release", "departure.reclaim",
@@ -47,14 +47,16 @@ Deed host_deed(Random& random) {
 }
 
 Deed message_deed(Random& random) {
-  constexpr std::array kLinked = {Deed::kill, Deed::kill, Deed::power, Deed::cut,       Deed::cut,
-                                  Deed::dark, Deed::dark, Deed::one_way, Deed::cancel, Deed::shut_down};
+  constexpr std::array kLinked = {Deed::kill,    Deed::kill, Deed::power, Deed::cut,     Deed::cut,
+                                  Deed::cut_one, Deed::dark, Deed::dark,  Deed::one_way, Deed::cancel,
+                                  Deed::shut_down};
   return random.pick(kLinked);
 }
 
 Deed timed_deed(Random& random) {
-  constexpr std::array kTimed = {Deed::kill,   Deed::power,     Deed::cut,        Deed::dark,
-                                 Deed::cancel, Deed::shut_down, Deed::lose_track, Deed::replay, Deed::replay};
+  constexpr std::array kTimed = {Deed::kill, Deed::power,  Deed::cut,       Deed::cut_one,    Deed::cut_one,
+                                 Deed::dark, Deed::cancel, Deed::shut_down, Deed::lose_track, Deed::replay,
+                                 Deed::replay};
   return random.pick(kTimed);
 }
 
@@ -105,8 +107,9 @@ unsigned fault_count(Random& random) {
 }  // namespace
 
 const char* text_of(Deed deed) {
-  constexpr std::array<const char*, kDeeds> kTexts = {"kill",    "power",  "eio",       "enospc",     "cut",   "dark",
-                                                      "one_way", "cancel", "shut_down", "lose_track", "replay"};
+  constexpr std::array<const char*, kDeeds> kTexts = {"kill",    "power", "eio",     "enospc", "cut",       "cut_one",
+                                                      "dark",    "one_way", "cancel", "shut_down", "lose_track",
+                                                      "replay"};
   return kTexts.at(static_cast<std::size_t>(deed));
 }
 
@@ -131,6 +134,7 @@ Plan plan_of(Random& random) {
   plan.options.downtime_max = std::chrono::milliseconds(random.chance(50) ? 1000 : 350);
   plan.options.freeze_timeout = std::chrono::milliseconds(random.chance(70) ? 10'000 : 1'000);
   plan.options.verifies = random.chance(15);
+  plan.options.streams = 1 + static_cast<std::uint32_t>(random.below(3));
   plan.write_every = random.between(1ms, 20 * plan.latency + 2ms);
   plan.writes_at_once = random.chance(80) ? 1 : 4;
   plan.starts_at_boot = random.chance(50);

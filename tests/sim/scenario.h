@@ -21,6 +21,7 @@ enum class Deed {
   eio,         ///< the operation fails with EIO
   enospc,      ///< the operation fails with ENOSPC
   cut,         ///< every connection is reset
+  cut_one,     ///< one of them
   dark,        ///< the network swallows everything, for a while or until the end
   one_way,     ///< the same in one direction
   cancel,      ///< the operator cancels
@@ -28,7 +29,7 @@ enum class Deed {
   lose_track,  ///< the write tracker cannot vouch for its map any more
   replay,      ///< somebody says again on a new connection what was really said before
 };
-inline constexpr int kDeeds = 11;
+inline constexpr int kDeeds = 12;
 const char* text_of(Deed deed);
 
 /// One thing that goes wrong, at a point or at a time.

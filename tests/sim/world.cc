@@ -369,6 +369,8 @@ void World::strike(Armed& armed, Host& where, Process* reacher) {
       return power_off(where, lasts);
     case Deed::cut:
       return network_.cut();
+    case Deed::cut_one:
+      return network_.cut_one();
     case Deed::dark:
       network_.darken(HostName::alpha);
       network_.darken(HostName::beta);
