@@ -4,10 +4,17 @@
 #include <algorithm>
 
 namespace vmigrate {
+namespace {
+
+constexpr auto kLookForStopEvery = std::chrono::milliseconds(100);   // a low limit makes for long waits
+
+}  // namespace
 
 Task<> Pacer::pass(std::uint64_t bytes) {
   if (rate_ == 0) co_return;
-  co_await clock_.sleep_until(book(bytes));
+  const TimePoint due = book(bytes);
+  while (!is_stopped_ && clock_.now() < due)
+    co_await clock_.sleep_until(std::min<TimePoint>(due, clock_.now() + kLookForStopEvery));
 }
 
 TimePoint Pacer::book(std::uint64_t bytes) {

@@ -2,6 +2,7 @@
 // Keeps what several connections send together within a bandwidth.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 
@@ -16,8 +17,10 @@ class Pacer {
   Pacer(Clock& clock, std::uint64_t bytes_per_second) : clock_(clock), rate_(bytes_per_second) {}
   Pacer(const Pacer&) = delete;
 
-  /// Returns when `bytes` that were just sent fit the limit. Time spent idle is not saved up.
+  /// Returns when `bytes` that were just sent fit the limit, or soon after stop(). Time spent idle is not saved up.
   Task<> pass(std::uint64_t bytes);
+  /// Nobody waits any more: what would be sent has nowhere to go.
+  void stop() noexcept { is_stopped_ = true; }
 
  private:
   TimePoint book(std::uint64_t bytes);
@@ -26,6 +29,7 @@ class Pacer {
   std::uint64_t rate_;
   std::mutex mutex_;
   TimePoint next_send_{};
+  std::atomic<bool> is_stopped_{false};
 };
 
 }  // namespace vmigrate

@@ -225,6 +225,7 @@ Task<> SourceSession::close_when_budget_is_spent() {
 }
 
 void SourceSession::hang_up() noexcept {
+  if (pacer_) pacer_->stop();
   if (lanes_) lanes_->close();
   parts_.channel.close();
 }

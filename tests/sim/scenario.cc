@@ -12,9 +12,9 @@ using namespace std::chrono_literals;
 
 constexpr std::array kRecordsOfHandOver = {"given", "released", "reclaimed", "prepared", "owned", "refused"};
 constexpr std::array kJournalSteps = {"before_write", "before_fsync", "after_fsync"};
-constexpr std::array kMessages = {"Open",       "Accept",   "Join",  "BlockData", "RoundEnd", "RoundAck", "RoundAck",
-                                  "ImageChunk", "Manifest", "Ready", "Go",        "Running",  "Done",     "Refused",
-                                  "Abort",      "Ask",      "Wait",  "Ready",     "Go",       "Running"};
+constexpr std::array kMessages = {"Open",     "Accept", "Join", "BlockData", "RoundEnd", "RoundAck", "ImageChunk",
+                                  "Manifest", "Ready",  "Go",   "Running",   "Done",     "Refused",  "Abort",
+                                  "Ask",      "Wait",   "Ready", "Go",       "Running"};
 constexpr std::array kMessageSteps = {"before_send", "after_send", "before_handle"};
 constexpr std::array kHostSteps = {"departure.find",    "departure.note",    "departure.arm",     "departure.stop",
                                    "departure.dump",    "departure.resume",  "departure.release", "departure.reclaim",
