@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -40,11 +39,9 @@ class IncomingLanes::Lane {
 
   void start(const asio::any_io_executor& home) {
     home_ = home;
-    asio::co_spawn(lane_.executor(), receive(), asio::bind_executor(home, [this](std::exception_ptr failure) {
-      --all_.running_;
-      if (!all_.failure_) all_.failure_ = failure;
-      all_.changed_.cancel();
-    }));
+    asio::co_spawn(lane_.executor(), receive(), [this](std::exception_ptr failure) {
+      asio::post(home_, [this, failure] { rest(failure); });   // after all that was told before
+    });
   }
   void close() noexcept { lane_.close(); }
   std::uint32_t round() const { return round_; }
@@ -79,6 +76,12 @@ class IncomingLanes::Lane {
       round_ = round;
       all_.changed_.cancel();
     });
+  }
+
+  void rest(std::exception_ptr failure) {
+    --all_.running_;
+    if (!all_.failure_) all_.failure_ = failure;
+    all_.changed_.cancel();
   }
 
   IncomingLanes& all_;

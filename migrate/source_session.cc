@@ -70,11 +70,9 @@ Task<MigrationReport> SourceSession::run() {
     thrown = std::current_exception();
   }
   if (thrown) {
-    Failure failure = failure_of(thrown, Errc::copy_failed);
+    const Failure failure = failure_of(thrown, Errc::copy_failed);
     has_refused_ = is_from_peer(thrown);
-    const bool is_peer_lost = means_peer_is_lost(failure.code);
-    if (is_peer_lost && !is_given(stage_.state())) failure = co_await last_word(failure);
-    co_await recover(failure, is_peer_lost);
+    co_await recover(failure, means_peer_is_lost(failure.code));
   }
   parts_.cancellation.on_request({});
   report_.total = parts_.clock.now() - started_;
@@ -334,9 +332,16 @@ Task<> SourceSession::recover(Failure failure, bool is_peer_lost) {
   log(LogLevel::error, stage_.label() + " event=failed reason=" + failure.sentence);
   const bool may_be_held_there = stage_.state() == SourceState::handing_over;
   stage_.enter(is_peer_lost ? SourceEvent::lost_peer : SourceEvent::failed);
+  const std::string resume_failure = co_await roll_back();   // first of all: it may stand still
+  const bool is_rolled_back = resume_failure.empty();
   if (parts_.cancellation.is_requested())
     failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
-  const bool is_rolled_back = co_await roll_back(failure, is_peer_lost);
+  else if (is_peer_lost)
+    failure = co_await last_word(failure);
+  if (!is_rolled_back) failure.sentence = first_clause(failure.sentence) + "; and it does not go on: " + resume_failure;
+  report_.outcome = Outcome::aborted;
+  report_.failure = failure;
+  if (!is_peer_lost) co_await tell_aborted(failure);
   const bool can_be_asked = !parts_.departure.offer().agent.empty() || agent_.empty();
   if (is_rolled_back && can_be_asked) parts_.departure.forget();
   bool is_known_there = !may_be_held_there;
@@ -369,10 +374,8 @@ Task<bool> SourceSession::hears_refusal() {
   co_return false;
 }
 
-/// False if the container could not be thawed.
-Task<bool> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
-  report_.outcome = Outcome::aborted;
-  report_.failure = failure;
+/// Why the container could not be thawed; empty if it could.
+Task<std::string> SourceSession::roll_back() {
   std::string resume_failure;
   const bool has_stood = frozen_since_ != TimePoint{};
   if (has_stood) lap("failed step");
@@ -382,14 +385,13 @@ Task<bool> SourceSession::roll_back(const Failure& failure, bool is_peer_lost) {
     resume_failure = error.what();
   }
   if (has_stood) lap("roll back");
-  const bool is_resumed = resume_failure.empty();
-  if (!is_resumed)
-    report_.failure->sentence = first_clause(failure.sentence) + "; and it does not go on: " + resume_failure;
-  if (is_peer_lost) co_return is_resumed;
-  // Should it not arrive, a destination without GO never runs the container.
+  co_return resume_failure;
+}
+
+/// Should it not arrive, a destination without GO never runs the container.
+Task<> SourceSession::tell_aborted(const Failure& failure) {
   const Message abort = Abort{parts_.id, static_cast<std::uint32_t>(failure.code), failure.sentence.substr(0, 1000)};
   co_await tell(abort);
-  co_return is_resumed;
 }
 
 /// Without an answer to hope for.

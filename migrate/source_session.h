@@ -62,7 +62,8 @@ class SourceSession {
   Task<> commit();
   Task<Failure> last_word(const Failure& failure);
   Task<> recover(Failure failure, bool is_peer_lost);
-  Task<bool> roll_back(const Failure& failure, bool is_peer_lost);
+  Task<std::string> roll_back();
+  Task<> tell_aborted(const Failure& failure);
   Task<bool> is_refused(bool is_peer_lost);
   Task<bool> hears_refusal();
   Task<> tell(const Message& message);
