@@ -49,8 +49,12 @@ Task<Channels> dial_lanes(const Dial& dial, MigrationId id, std::uint32_t count)
   while (channels.size() < count) {
     auto channel = co_await dial();
     co_await channel->send(join);
-    const Join answer = co_await expect<Join>(*channel);
-    if (answer.id != id) throw Error(Errc::protocol_violation, channel->peer_name() + " speaks of another migration");
+    const Message answer = co_await channel->receive();
+    // Who accepted it and knows nothing of it now has given it up, or was started anew.
+    if (std::holds_alternative<Refuse>(answer))
+      throw Error(Errc::connection_lost, channel->peer_name() + " does not wait for this migration any more");
+    if (!std::holds_alternative<Join>(answer) || std::get<Join>(answer).id != id)
+      throw_unexpected(*channel, answer, "Join");
     channels.push_back(std::move(channel));
   }
   co_return channels;
