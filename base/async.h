@@ -51,8 +51,8 @@ Task<std::invoke_result_t<Work&>> call_on_pool(asio::thread_pool& pool, std::sha
 
 }  // namespace detail
 
-/// Runs a task on another executor, which must outlive it; the caller resumes on its own. Cancelling the caller does not
-/// interrupt the task. Give `task` a name first (see offload()).
+/// Runs a task on another executor, which must outlive it; the caller resumes on its own. Cancelling the caller does
+/// not interrupt the task. Give `task` a name first (see offload()).
 inline Task<> run_on(asio::any_io_executor executor, Task<>&& task) {
   auto spawned = asio::co_spawn(executor, std::move(task),
                                 asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
@@ -60,8 +60,8 @@ inline Task<> run_on(asio::any_io_executor executor, Task<>&& task) {
 }
 
 /// Runs blocking `work` on a thread of `pool`; the caller resumes on its own executor with the result or exception. A
-/// patient thread does the work itself: what it reads or writes stays in the cache of one core. Whatever `work` refers to
-/// must live until then. Cancelling the caller does not interrupt `work`.
+/// patient thread does the work itself: what it reads or writes stays in the cache of one core. Whatever `work` refers
+/// to must live until then. Cancelling the caller does not interrupt `work`.
 ///
 /// Give a closure that captures more than references and numbers a name first: GCC 12 moves temporaries of a co_await
 /// expression into the coroutine's frame byte by byte, and a captured short string then points into its old self. For

@@ -107,8 +107,8 @@ struct Ask { MigrationId id; std::string container; };
 struct Wait { MigrationId id; };
 
 using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, Join, BlockData,
-                             BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd, LinkProbeAck, ImageChunk, Manifest, Ready, Go,
-                             Running, Refused, Done, Ask, Wait>;
+                             BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd, LinkProbeAck, ImageChunk,
+                             Manifest, Ready, Go, Running, Refused, Done, Ask, Wait>;
 
 enum class Direction { both, source_to_destination, destination_to_source, operator_to_agent, agent_to_operator };
 
