@@ -36,6 +36,8 @@ class BlockSource {
 class BlockSink {
  public:
   virtual ~BlockSink() = default;
+  /// Throws when nothing can be written any more, for those who have not had anything to write for a while.
+  virtual void check() const {}
   /// Writes extent.bytes() bytes. `blocks` must stay valid until the task ends. 1 <= extent.count <= kExtentBlocksMax.
   virtual Task<> write(Extent extent, std::span<const std::byte> blocks) = 0;
   /// Makes the extent, of any length, read as zeroes afterwards.

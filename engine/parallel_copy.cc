@@ -4,8 +4,8 @@
 #include <exception>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include "base/assert.h"
@@ -13,17 +13,37 @@
 
 namespace vmigrate {
 
+/// The lanes use what copy() owns, so its frame does not go before they have come to rest.
+class ParallelCopy::Rest {
+ public:
+  Rest(ParallelCopy& copy, const asio::any_io_executor& executor) : copy_(copy), executor_(executor) {}
+  Rest(const Rest&) = delete;
+  ~Rest() {
+    std::unique_lock lock(copy_.mutex_);
+    copy_.is_stopping_ = true;
+    // Those of a simulation never run again once its loop goes.
+    if (copy_.parts_.lanes.front().executor == executor_) return;
+    copy_.at_rest_.wait(lock, [this] { return copy_.running_ == 0; });
+  }
+
+ private:
+  ParallelCopy& copy_;
+  asio::any_io_executor executor_;
+};
+
 Task<> ParallelCopy::copy(const DirtySet& blocks) {
   MIGRATE_ASSERT(!parts_.lanes.empty());
   CopyPlan plan(blocks, parts_.from);
   const auto executor = co_await asio::this_coro::executor;
   asio::experimental::channel<void(boost::system::error_code, std::exception_ptr)> ends(executor, parts_.lanes.size());
+  running_ = parts_.lanes.size();
+  const Rest rest(*this, executor);
   for (const CopyLane& lane : parts_.lanes)
-    asio::co_spawn(lane.executor, work(*lane.sink, plan),
-                   asio::bind_executor(executor, [&ends](std::exception_ptr failure) {
-                     ends.try_send(boost::system::error_code{}, failure);
-                   }));
-  // The lanes use what we own, so they are waited for even when we have been cancelled.
+    asio::co_spawn(lane.executor, work(*lane.sink, plan), [this, &ends, executor](std::exception_ptr failure) {
+      asio::post(executor, [&ends, failure] { ends.try_send(boost::system::error_code{}, failure); });
+      leave();
+    });
+  // They are waited for even when we have been cancelled.
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
   std::exception_ptr first_failure;
@@ -42,6 +62,7 @@ Task<> ParallelCopy::copy(const DirtySet& blocks) {
 Task<> ParallelCopy::work(BlockSink& sink, CopyPlan& plan) {
   CopyBatch batch;
   while (take(batch, plan)) {
+    sink.check();
     co_await parts_.from.read_each(batch.extents(), batch.bytes());
     batch.examine(parts_.digests);
     co_await hand_on_and_record(batch, sink);
@@ -64,6 +85,12 @@ bool ParallelCopy::take(CopyBatch& batch, CopyPlan& plan) {
   const std::lock_guard lock(mutex_);
   batch.clear();
   return !is_stopping_ && plan.fill(batch);
+}
+
+void ParallelCopy::leave() {
+  const std::lock_guard lock(mutex_);   // notified under it, since afterwards we may be gone
+  --running_;
+  at_rest_.notify_all();
 }
 
 void ParallelCopy::count(const CopyBatch& batch) {

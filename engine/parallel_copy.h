@@ -2,6 +2,7 @@
 // Copies one set of blocks over several lanes at once.
 #pragma once
 
+#include <condition_variable>
 #include <mutex>
 #include <span>
 
@@ -36,20 +37,26 @@ class ParallelCopy {
   explicit ParallelCopy(Parts parts) : parts_(parts) {}
 
   /// Hands on those of `blocks` that differ from the digests. Returns, or throws the first failure, when every lane has
-  /// come to rest. After a failure nothing is known of what was handed on but what the digests say.
+  /// come to rest; destroyed while it is suspended, it waits for them as well, unless they share its executor. After a
+  /// failure nothing is known of what was handed on but what the digests say.
   Task<> copy(const DirtySet& blocks);
   const Totals& totals() const { return totals_; }
 
  private:
+  class Rest;
+
   Task<> work(BlockSink& sink, CopyPlan& plan);
   Task<> hand_on_and_record(const CopyBatch& batch, BlockSink& sink);
   bool take(CopyBatch& batch, CopyPlan& plan);
   void count(const CopyBatch& batch);
+  void leave();
 
   Parts parts_;
   std::mutex mutex_;   // of what follows, and of the plan
   Totals totals_;
   bool is_stopping_ = false;
+  std::size_t running_ = 0;          // lanes
+  std::condition_variable at_rest_;
 };
 
 }  // namespace vmigrate

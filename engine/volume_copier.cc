@@ -57,6 +57,7 @@ Task<RoundStats> VolumeCopier::copy_differences() {
   auto stats = begin_round();
   const auto start = parts_.clock.now();
   pending_.add_all();
+  co_await parts_.to.settle();   // a pass of the final round may have handed on some of these
   co_await copy_pending(stats);
   co_await parts_.to.flush();
   stats.duration = parts_.clock.now() - start;

@@ -16,6 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kCopyTimeout = 1h;      // a source that compares a large image sends nothing meanwhile
+constexpr auto kLanesTimeout = 8760h;  // while others, with a timeout of their own, carry a round's blocks
 
 /// Does not throw.
 Task<> receive_into(Channel& channel, std::optional<Message>& message, std::exception_ptr& failure) {
@@ -32,7 +33,9 @@ Task<ArrivalOutcome> DestinationSession::run(Open open) {
   id_ = open.id;
   stage_.emplace(DestinationState::checking, "destination", id_, parts_.progress);
   parts_.cancellation.on_request([this] {
-    if (!is_terminal(stage_->state())) parts_.channel.close();   // the source hangs up the others
+    if (is_terminal(stage_->state())) return;
+    parts_.channel.close();
+    if (lanes_) lanes_->close();
   });
   std::exception_ptr thrown;
   try {
@@ -129,7 +132,7 @@ Task<> DestinationSession::open_lanes() {
 
 Task<> DestinationSession::receive_everything() {
   co_await open_lanes();
-  parts_.channel.set_idle_timeout(kCopyTimeout);
+  parts_.channel.set_idle_timeout(lanes_ ? Duration(kLanesTimeout) : Duration(kCopyTimeout));
   bool is_complete = false;
   while (!is_complete) {
     const Message message = co_await next_message();
@@ -206,6 +209,7 @@ Task<> DestinationSession::end_lanes() {
   if (!lanes_) co_return;
   co_await lanes_->end();
   lanes_.reset();
+  parts_.channel.set_idle_timeout(kCopyTimeout);
 }
 
 // --- the hand-over ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kSilenceMax = 1h;     // a source that compares a large image sends nothing meanwhile
+constexpr auto kSilenceMax = 24h;    // a source that compares a large image sends nothing; TCP notices a dead one
 constexpr auto kReachTimeout = 5min; // what is left then is on its way already, however slow the link
 
 bool is_hang_up(std::exception_ptr failure) {
@@ -68,10 +68,18 @@ class IncomingLanes::Lane {
   }
 
   Extent checked(std::uint64_t first, std::uint64_t count) {
+    if (told_ > all_.round_) refuse("sent blocks after the end of their round");
     return checked_extent(all_.parts_.geometry, first, count, lane_.channel().peer_name());
   }
 
+  [[noreturn]] void refuse(const char* what) const {
+    throw Error(Errc::protocol_violation, lane_.channel().peer_name() + " " + what);
+  }
+
+  /// Once a round, so that whoever says nothing else keeps nobody busy.
   void tell(std::uint32_t round) {
+    if (round != all_.round_ + 1 || round == told_) refuse("ended another round than the one under way");
+    told_ = round;
     asio::post(home_, [this, round] {
       round_ = round;
       all_.changed_.cancel();
@@ -87,6 +95,7 @@ class IncomingLanes::Lane {
   IncomingLanes& all_;
   asio::any_io_executor home_;
   std::uint32_t round_ = 0;   ///< of the last RoundEnd; belongs to `home_`
+  std::uint32_t told_ = 0;    ///< the same, as the lane knows it
   DataLane lane_;             ///< last: its thread uses the rest
 };
 
@@ -109,6 +118,7 @@ Task<> IncomingLanes::reach(std::uint32_t round) {
       throw Error(Errc::timed_out, "a connection for blocks did not come to the end of the round");
     co_await wait_until(deadline);
   }
+  round_ = round;
 }
 
 Task<> IncomingLanes::trouble() {
@@ -123,9 +133,13 @@ bool IncomingLanes::has_trouble() const {
   return failure_ && !is_hang_up(failure_);
 }
 
+void IncomingLanes::close() noexcept {
+  for (const auto& lane : lanes_) lane->close();
+}
+
 Task<> IncomingLanes::end() {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  for (const auto& lane : lanes_) lane->close();
+  close();
   while (running_ > 0) co_await wait_until(TimePoint::max());
 }
 

@@ -2,6 +2,7 @@
 // The destination's connections for blocks.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <memory>
 #include <vector>
@@ -38,6 +39,8 @@ class IncomingLanes {
   Task<> trouble();
   /// Throws such a failure, if there is one.
   void check() const;
+  /// Hangs up; whoever waits here is told.
+  void close() noexcept;
   /// Hangs up and returns when nothing is written any more. Must have returned before the lanes go away, unless nothing
   /// runs any more on the executor that they live on.
   Task<> end();
@@ -52,6 +55,7 @@ class IncomingLanes {
   asio::steady_timer changed_;   ///< never expires; cancelled to say "look again"
   std::exception_ptr failure_;
   std::size_t running_ = 0;
+  std::atomic<std::uint32_t> round_{0};   ///< the last that was reached: the next one's blocks may come
   std::vector<std::unique_ptr<Lane>> lanes_;
 };
 

@@ -2,6 +2,7 @@
 #include "migrate/outgoing_lanes.h"
 
 #include "base/assert.h"
+#include "base/error.h"
 
 namespace vmigrate {
 namespace {
@@ -15,6 +16,10 @@ class OutgoingLanes::Sink final : public BlockSink {
  public:
   Sink(Channel& channel, Pacer& pacer) : channel_(channel), pacer_(pacer) {}
 
+  void check() const override {
+    if (pacer_.is_stopped())
+      throw Error(Errc::connection_lost, "the connection to " + channel_.peer_name() + " is closed");
+  }
   Task<> write(Extent extent, std::span<const std::byte> blocks) override {
     const Message message = BlockData{extent.first.value, static_cast<std::uint32_t>(extent.count), blocks};
     const std::uint64_t before = channel_.bytes_sent();

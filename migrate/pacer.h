@@ -21,6 +21,7 @@ class Pacer {
   Task<> pass(std::uint64_t bytes);
   /// Nobody waits any more: what would be sent has nowhere to go.
   void stop() noexcept { is_stopped_ = true; }
+  bool is_stopped() const noexcept { return is_stopped_; }
 
  private:
   TimePoint book(std::uint64_t bytes);

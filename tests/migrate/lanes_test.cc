@@ -3,6 +3,7 @@
 #include "tests/migrate/session_world.h"
 
 using namespace vmigrate;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -89,6 +90,16 @@ TEST_CASE("a write that is still on its way in one lane never overtakes a later 
   world.migrate();
   CHECK(world.destination_runs());
   CHECK(world.is_copy_equal());
+}
+
+TEST_CASE("a round may take as long as its blocks do", "[migrate][lanes]") {
+  MigrationOptions options;
+  options.bandwidth_max = 20;   // bytes per second: some hours
+  LanesWorld world(options);
+  world.migrate();
+  INFO(world.story.text());
+  CHECK_FALSE(world.report.rounds.empty());
+  CHECK(world.report.total > 2h);
 }
 
 TEST_CASE("nobody else's connection joins a migration", "[migrate][lanes]") {
