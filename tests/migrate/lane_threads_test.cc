@@ -79,9 +79,12 @@ struct Ends {
     co_await outgoing->end_round(end);
     co_await incoming->reach(round);
   }
+  /// What lives on the loop goes before it.
   Task<> end() {
     outgoing->close();
     co_await incoming->end();
+    outgoing.reset();
+    incoming.reset();
   }
 
   TestDirectory directory;
@@ -132,7 +135,7 @@ Task<> lose_the_destination(Ends& ends) {
     wait.expires_after(1ms);
     co_await wait.async_wait(asio::use_awaitable);
   }
-  ends.outgoing->close();
+  co_await ends.end();
   std::rethrow_exception(failure);
 }
 
