@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Sessions whose blocks have connections of their own.
+#include "migrate/incoming_lanes.h"
 #include "tests/migrate/session_world.h"
 
 using namespace vmigrate;
@@ -38,6 +39,32 @@ std::size_t messages_on_the_first_lane() {
   });
   world.migrate();
   return messages;
+}
+
+/// How one lane ends that says all this in one breath, and then hangs up.
+Errc failure_after(std::vector<Message> words) {
+  constexpr VolumeGeometry kGeometry{8 * kBlockBytes};
+  SimLoop sim;
+  TestDirectory directory;
+  MemorySink sink(kGeometry);
+  DigestIndex digests(kGeometry, directory.path());
+  auto pair = make_memory_channels(sim.loop().get_executor(), sim.clock());
+  std::vector<std::unique_ptr<Channel>> channels;
+  channels.push_back(std::move(pair.second));
+  const auto executor = sim.loop().get_executor();
+  IncomingLanes lanes(executor, std::move(channels), {sink, digests, kGeometry, sim.clock(), executor});
+  const auto say = [&]() -> Task<> {
+    for (const Message& word : words) co_await pair.first->send(word);
+    pair.first->close();
+  };
+  const auto hear = [&]() -> Task<> { co_await lanes.reach(9); };   // never comes
+  asio::co_spawn(executor, say(), asio::detached);
+  std::optional<Errc> code;
+  asio::co_spawn(executor, hear(), [&](std::exception_ptr thrown) {
+    code = failure_of(thrown, Errc::internal).code;
+  });
+  REQUIRE(sim.run_until([&] { return code.has_value(); }));
+  return *code;
 }
 
 }  // namespace
@@ -100,6 +127,17 @@ TEST_CASE("a round may take as long as its blocks do", "[migrate][lanes]") {
   INFO(world.story.text());
   CHECK_FALSE(world.report.rounds.empty());
   CHECK(world.report.total > 2h);
+}
+
+TEST_CASE("a connection for blocks that does not keep to its round is refused", "[migrate][lanes]") {
+  using Messages = std::vector<Message>;
+  const std::vector<std::byte> block(kBlockBytes);
+  const Message round_1 = RoundEnd{1, 0, {}}, blocks = BlockData{0, 1, block};
+  CHECK(failure_after({blocks, round_1}) == Errc::connection_lost);
+  CHECK(failure_after(Messages{RoundEnd{2, 0, {}}}) == Errc::protocol_violation);
+  CHECK(failure_after(Messages{RoundEnd{0, 0, {}}}) == Errc::protocol_violation);
+  CHECK(failure_after({round_1, round_1}) == Errc::protocol_violation);
+  CHECK(failure_after({round_1, blocks}) == Errc::protocol_violation);
 }
 
 TEST_CASE("nobody else's connection joins a migration", "[migrate][lanes]") {
