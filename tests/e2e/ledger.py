@@ -6,6 +6,9 @@ import time
 
 import e2e
 
+# TCP doubles its waits: after a stall of 5 s it may be as long again until the client's kernel asks once more.
+ALIVE_WITHIN = 15
+
 LEDGER_CLIENT = e2e.LAB.parent / "ledger_client.py"
 
 
@@ -30,7 +33,7 @@ class Ledger:
         """Since it was last asked."""
         return int(self.tell("mark now").split("longest_stall_ms=")[1])
 
-    def writes_on(self, within=5):
+    def writes_on(self, within=ALIVE_WITHIN):
         """That the connection is alive: new writes are acknowledged."""
         def has_written():
             time.sleep(0.1)
@@ -65,7 +68,7 @@ class RowLedger:
         except Exception as failure:  # pylint: disable=broad-except
             self.trouble = failure
 
-    def writes_on(self, within=5):
+    def writes_on(self, within=ALIVE_WITHIN):
         """That the connection is alive: new rows are acknowledged."""
         before = self.rows
         return e2e.wait_until(lambda: self.rows > before, within, lambda: f"the next row to be acknowledged ({self.trouble})")

@@ -169,17 +169,23 @@ def stat(pid):
 
 
 @contextlib.contextmanager
-def standing(lab, host):
+def standing(lab, host, move):
     """While the agent of a host stands still, or once it does; afterwards it goes on."""
     pid = lab.agent_pid(host)
     family = [pid, stat(pid)[1]]   # what brought it into the host stops with it
     try:
-        wait_until(lambda: all(stat(one)[0] == "T" for one in family), 30, f"the agent of {host} to stand still")
+        wait_until(lambda: all(stat(one)[0] == "T" for one in family), 30,
+                   lambda: f"the agent of {host} to stand still: {family} {[stat(one) for one in family]} {told_by(move)}")
         yield
     finally:
         for one in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGCONT)
+
+
+def told_by(move):
+    """What the command has said, if it has ended."""
+    return move.wait() if move.process.poll() is not None else "the command goes on"
 
 
 # --- one fault --------------------------------------------------------------------------------------------------------
@@ -196,7 +202,7 @@ def meet(stage, fault):
         wait_until(lambda: lab.agent_pid(victim) is None, 30, f"the agent of {victim} to die at {fault.wish}")
     else:
         if fault.action == "stop":
-            do_harm(stage, fault.harm, victim)
+            do_harm(stage, fault.harm, victim, move)
         result = move.wait(90)   # also in doubt the command ends once the two have spoken
         assert result.code in EXIT_CODES, result
         assert fault.action == "stop" or f"name={fault.point}" in lab.agent_log(victim), f"{fault.wish} was never reached"
@@ -212,10 +218,10 @@ def outcome(stage, hosts, within=SETTLED_WITHIN):
     return ("moved" if hosts["destination"] in stage.container.is_where() else "stayed"), seconds
 
 
-def do_harm(stage, harm, victim):
+def do_harm(stage, harm, victim, move):
     lab = stage.lab
     other = next(host for host in HOSTS if host != victim)
-    with standing(lab, victim):
+    with standing(lab, victim, move):
         if harm.startswith("kill"):
             kill_agent(lab, other)
         if harm == "kill the other":
@@ -319,7 +325,7 @@ def strike(stage, dice, hosts, move):
         kill_agent(lab, hosts[side])
     elif (pid := lab.agent_pid(hosts[side])) is not None:
         os.kill(pid, signal.SIGSTOP)
-        with standing(lab, hosts[side]):
+        with standing(lab, hosts[side], move):
             time.sleep(dice.uniform(0.2, 3))
     return kind
 
