@@ -77,6 +77,25 @@ void DirtySet::remove(Extent extent) {
   }
 }
 
+void DirtySet::remove_all_of(const DirtySet& other) {
+  MIGRATE_ASSERT(block_count_ == other.block_count_);
+  for (auto run = other.next_run({0}); run && !empty(); run = other.next_run(run->end())) remove(*run);
+}
+
+DirtySet DirtySet::common_with(const DirtySet& other, std::size_t bytes_max) const {
+  MIGRATE_ASSERT(block_count_ == other.block_count_);
+  DirtySet common(block_count_, bytes_max);
+  BlockIndex at{0};
+  while (const auto ours = next_run(at)) {
+    const auto theirs = other.next_run(ours->first);
+    if (!theirs) break;
+    const auto end = std::min(ours->end(), theirs->end());
+    if (theirs->first < end) common.add(Extent{theirs->first, end.value - theirs->first.value});
+    at = std::max(end, std::min(theirs->first, ours->end()));
+  }
+  return common;
+}
+
 void DirtySet::clear() {
   for (auto& chunk : chunks_) chunk = Chunk{};
   chunks_with_words_ = 0;

@@ -32,6 +32,8 @@ class DirtySet {
   void add(const DirtySet& other);
   /// Takes the extent out. At the bound, part of a chunk that was taken whole may stay in.
   void remove(Extent extent);
+  /// Takes out every block of `other`.
+  void remove_all_of(const DirtySet& other);
   void clear();
 
   bool contains(BlockIndex block) const;
@@ -41,6 +43,8 @@ class DirtySet {
   std::uint64_t block_count() const { return block_count_; }
   /// The first run of set blocks at or after `from`, at most `count_max` long.
   std::optional<Extent> next_run(BlockIndex from, std::uint64_t count_max = UINT64_MAX) const;
+  /// What both sets hold, in a set of its own.
+  DirtySet common_with(const DirtySet& other, std::size_t bytes_max = kDefaultBytesMax) const;
 
  private:
   static constexpr std::uint64_t kChunkWords = kChunkBlocks / 64;

@@ -13,12 +13,17 @@
 namespace vmigrate {
 namespace {
 
+constexpr std::size_t kHotBytesMax = std::size_t{2} << 20;   // beyond that, neighbours of hot blocks count as hot
 constexpr int kFinalPassesMax = 3;  // each pass waits for writes in flight, so only online discards can come after one
 
 }  // namespace
 
 VolumeCopier::VolumeCopier(Parts parts)
-    : parts_(parts), tracker_(&parts.tracker), pending_(parts.from.geometry().block_count()) {
+    : parts_(parts),
+      tracker_(&parts.tracker),
+      pending_(parts.from.geometry().block_count()),
+      hot_(pending_.block_count(), kHotBytesMax),
+      last_round_(pending_.block_count(), kHotBytesMax) {
   MIGRATE_ASSERT(tracker_->geometry() == parts_.from.geometry());
   pending_.add_all();
 }
@@ -26,9 +31,12 @@ VolumeCopier::VolumeCopier(Parts parts)
 Task<RoundStats> VolumeCopier::copy_round() {
   auto stats = begin_round();
   const auto start = parts_.clock.now();
+  take_back_hot();
   // Everything is pending in round 1, and what was drained before would only be looked at twice.
   if (rounds_done_ > 0) co_await drain_live();
+  if (rounds_done_ > 0) set_hot_aside();
   co_await copy_pending(stats);
+  if (!hot_.empty()) co_await copy_hot(stats);
   co_await parts_.to.flush();
   stats.duration = parts_.clock.now() - start;
   ++rounds_done_;
@@ -40,6 +48,7 @@ Task<RoundStats> VolumeCopier::copy_round() {
 Task<RoundStats> VolumeCopier::copy_final_round(const QuietVolume& quiet) {
   auto stats = begin_round();
   const auto start = parts_.clock.now();
+  take_back_hot();
   for (int pass = 0;; ++pass) {
     co_await tracker_->drain_rest_into(pending_, quiet);
     if (pending_.empty()) break;
@@ -57,6 +66,7 @@ Task<RoundStats> VolumeCopier::copy_differences() {
   auto stats = begin_round();
   const auto start = parts_.clock.now();
   pending_.add_all();
+  hot_.clear();
   co_await parts_.to.settle();   // a pass of the final round may have handed on some of these
   co_await copy_pending(stats);
   co_await parts_.to.flush();
@@ -80,6 +90,28 @@ RoundStats VolumeCopier::begin_round() const {
 Task<> VolumeCopier::drain_live() {
   co_await parts_.from.write_back();
   co_await tracker_->drain_into(pending_);
+}
+
+void VolumeCopier::set_hot_aside() {
+  hot_ = pending_.common_with(last_round_, kHotBytesMax);
+  last_round_.clear();
+  last_round_.add(pending_);
+  pending_.remove_all_of(hot_);
+}
+
+Task<> VolumeCopier::copy_hot(RoundStats& stats) {
+  co_await tracker_->drain_into(pending_);
+  hot_.remove_all_of(pending_);
+  std::swap(hot_, pending_);       // pending now, and pending in the next round
+  co_await parts_.to.settle();     // sets that took more than they were given may overlap
+  co_await copy_pending(stats);
+  take_back_hot();
+}
+
+/// Also after a round that failed half-way.
+void VolumeCopier::take_back_hot() {
+  pending_.add(hot_);
+  hot_.clear();
 }
 
 Task<> VolumeCopier::copy_pending(RoundStats& stats) {

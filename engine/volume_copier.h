@@ -33,6 +33,8 @@ class VolumeCopier {
   /// with. wire_bytes is left to the caller. On failure the round may be copied in part; what was not handed on stays
   /// dirty, so that another call goes on where this one ended. After a failed flush() nobody knows what the sink holds:
   /// start again with a new one.
+  /// Blocks that the round before looked at as well come last, and only if nobody wrote them meanwhile: what is written
+  /// in every round would be sent in vain in each but the last.
   Task<RoundStats> copy_round();
   /// The last round, after which nothing is left. The argument is the proof that this can be true. Online discards may
   /// still trickle in, so it drains again until nothing comes; Error(Errc::copy_failed) if that does not end.
@@ -46,6 +48,9 @@ class VolumeCopier {
  private:
   RoundStats begin_round() const;
   Task<> drain_live();
+  void set_hot_aside();
+  Task<> copy_hot(RoundStats& stats);
+  void take_back_hot();
   Task<> copy_pending(RoundStats& stats);
   Task<> copy_in_order(DirtySet& blocks, RoundStats& stats);
   Task<> copy_over_lanes(const DirtySet& blocks, RoundStats& stats);
@@ -53,6 +58,8 @@ class VolumeCopier {
   Parts parts_;
   WriteTracker* tracker_;  ///< parts_.tracker until it is replaced
   DirtySet pending_;
+  DirtySet hot_;          ///< pending too, but not yet
+  DirtySet last_round_;   ///< what the latest round looked at; round 1 counts as nothing
   std::uint32_t rounds_done_ = 0;
 };
 

@@ -123,6 +123,32 @@ TEST_CASE("a set takes in another", "[engine]") {
   CHECK(one.count() == 2 + kChunk);
 }
 
+TEST_CASE("a set is taken out of another", "[engine]") {
+  DirtySet one(3 * kChunk);
+  DirtySet other(3 * kChunk);
+  one.add(Extent{{0}, 2 * kChunk});
+  other.add(Extent{{5}, 1});
+  other.add(Extent{{kChunk}, 2 * kChunk});
+  one.remove_all_of(other);
+  CHECK(runs_of(one) == std::vector<Extent>{{{0}, 5}, {{6}, kChunk - 6}});
+}
+
+TEST_CASE("what two sets have in common is what each of them has", "[engine][property]") {
+  const auto seed = GENERATE(take(20, random(1, 1'000'000)));
+  INFO("seed " << seed);
+  constexpr std::uint64_t kBlocks = 4 * kChunk + 77;
+  RandomExtents extents{std::mt19937_64(static_cast<std::uint64_t>(seed)), kBlocks};
+  DirtySet one(kBlocks), other(kBlocks);
+  Model in_both(kBlocks);
+  for (int step = 0; step < 10; ++step) {
+    one.add(extents.next());
+    other.add(extents.next());
+  }
+  for (std::uint64_t block = 0; block < kBlocks; ++block)
+    if (one.contains({block}) && other.contains({block})) in_both.add(Extent{{block}, 1});
+  CHECK(blocks_of(one.common_with(other)) == in_both.blocks());
+}
+
 TEST_CASE("without memory a chunk is taken whole", "[engine]") {
   DirtySet set(2 * kChunk, kNoWords);
   set.add(Extent{{5}, 1});

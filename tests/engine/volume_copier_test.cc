@@ -131,6 +131,37 @@ TEST_CASE("a write that lands while its block is read appears in the next round"
   CHECK(world.is_copied());
 }
 
+TEST_CASE("a block that is written in every round is sent in the last one only", "[engine]") {
+  World world;
+  world.volume.write({{0}, 100}, 1);
+  world.round();
+  world.round();
+  unsigned seed = 1;
+  world.volume.after_read([&](Extent) { world.volume.write(block(7), ++seed); });
+  world.sink.forget_writes();
+  for (std::uint64_t round = 0; round < 4; ++round) {
+    world.volume.write(block(50 + round), 2);
+    world.volume.write(block(7), ++seed);
+    const auto stats = world.round();
+    CHECK(stats.bytes_left == kBlockBytes);
+  }
+  // The first of these rounds cannot know.
+  CHECK(std::ranges::count(world.sink.writes(), Extent{{7}, 1}) == 1);
+  world.volume.after_read({});
+  world.final_round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a block that was hot and is not any more is sent", "[engine]") {
+  World world;
+  world.round();
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    world.volume.write(block(7), seed);
+    CHECK(world.round().bytes_left == 0);
+    CHECK(world.is_copied());
+  }
+}
+
 TEST_CASE("data that became zeroes is handed on as zeroes", "[engine]") {
   World world;
   world.volume.write({{0}, 100}, 1);
