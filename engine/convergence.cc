@@ -64,7 +64,9 @@ std::string in_milliseconds(Duration duration) {
 
 Duration ConvergencePolicy::estimated_downtime(std::span<const RoundStats> rounds) const {
   MIGRATE_ASSERT(!rounds.empty());
-  return fixed_downtime + time_to_send(rounds.back().bytes_left + memory_bytes, latest_sample(rounds));
+  const Sample sample =
+      frozen_bytes_per_second > 0 ? Sample{frozen_bytes_per_second, std::chrono::seconds(1)} : latest_sample(rounds);
+  return fixed_downtime + time_to_send(rounds.back().bytes_left + memory_bytes, sample);
 }
 
 Decision ConvergencePolicy::decide(std::span<const RoundStats> rounds) const {

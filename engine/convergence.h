@@ -37,8 +37,11 @@ struct ConvergencePolicy {
   OnStall on_stall = OnStall::freeze;
   Duration fixed_downtime{};        ///< dump, restore and round trips, as known before the freeze
   std::uint64_t memory_bytes = 0;   ///< checkpoint to be sent while frozen, as known before the freeze
+  /// --switchover-bandwidth. The operator's word, so it counts even where rounds were faster or slower: they may have
+  /// been held back by --bandwidth. 0: what is sent while frozen goes as fast as the rounds did.
+  std::uint64_t frozen_bytes_per_second = 0;
 
-  /// The downtime if the freeze came now, from the bandwidth of the rounds so far. `rounds` is not empty.
+  /// The downtime if the freeze came now. `rounds` is not empty.
   Duration estimated_downtime(std::span<const RoundStats> rounds) const;
   /// After the last of `rounds` (not empty): freeze_now when the estimate fits downtime_max, or there is nothing left;
   /// at the round cap or when the dirty set stopped shrinking, what on_stall says; copy_again otherwise.

@@ -41,6 +41,7 @@ json encode(const MigrationOptions& options) {
           {"compression", options.compression},
           {"verify", options.verifies},
           {"bandwidth_max", options.bandwidth_max},
+          {"switchover_bandwidth_max", options.switchover_bandwidth_max},
           {"streams", options.streams},
           {"keep_source_s", options.keep_source.count()},
           {"sample_s", options.sample.count()}};
@@ -76,6 +77,7 @@ MigrationOptions decode_options(const json& in) {
   options.compression = choice<Compression>(in, "compression");
   options.verifies = in.at("verify");
   options.bandwidth_max = bounded(in, "bandwidth_max", UINT64_MAX);
+  options.switchover_bandwidth_max = bounded(in, "switchover_bandwidth_max", UINT64_MAX);
   options.streams = static_cast<std::uint32_t>(bounded(in, "streams", kStreamsMax));
   options.keep_source = std::chrono::seconds(bounded(in, "keep_source_s", kKeepSecondsMax));
   options.sample = std::chrono::seconds(bounded(in, "sample_s", 3600));
@@ -164,6 +166,15 @@ Request request_from_json(const std::string& text) {
     return Request{in.at("container"), in.at("peer"), in.at("pull"), in.at("dry_run"),
                    decode_options(in.at("options"))};
   });
+}
+
+ConvergencePolicy policy_of(const Offer& offer) {
+  return {.downtime_max = offer.options.downtime_max,
+          .rounds_max = offer.options.rounds_max,
+          .on_stall = offer.options.on_stall,
+          .fixed_downtime = kFixedFreezeCost,
+          .memory_bytes = offer.memory_bytes,
+          .frozen_bytes_per_second = offer.options.switchover_bandwidth_max};
 }
 
 std::uint32_t checksum_of(const std::string& offer_text) { return crc32c(std::as_bytes(std::span(offer_text))); }

@@ -38,7 +38,8 @@ struct MigrationOptions {
   TrackerKind tracker = TrackerKind::automatic;
   Compression compression = Compression::automatic;
   bool verifies = false;  ///< while frozen both sides read the whole image again and compare
-  std::uint64_t bandwidth_max = 0;                     ///< bytes per second; 0: as fast as it goes
+  std::uint64_t bandwidth_max = 0;                     ///< while it runs, bytes per second; 0: as fast as it goes
+  std::uint64_t switchover_bandwidth_max = 0;          ///< the same while it stands still
   std::uint32_t streams = 0;                           ///< connections for blocks; 0: what suits the source; 1: none
   std::chrono::seconds keep_source{24 * 3600};         ///< how long the source keeps its copy, renamed
   std::chrono::seconds sample{5};                      ///< dry run: how long the dirty rate is measured
@@ -87,6 +88,9 @@ std::string to_json(const Request& request);
 Offer offer_from_json(const std::string& text);
 Answer answer_from_json(const std::string& text);
 Request request_from_json(const std::string& text);
+
+/// When to freeze what is offered.
+ConvergencePolicy policy_of(const Offer& offer);
 
 /// CRC-32C of an offer's text. The image and the checkpoint have digests; this is what the rest has.
 std::uint32_t checksum_of(const std::string& offer_text);

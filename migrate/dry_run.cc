@@ -122,11 +122,7 @@ Task<nlohmann::json> run_dry_run(DryRunParts parts) {
                       .bytes_per_second = link.bytes_per_second,
                       .round_trip = link.round_trip,
                       .samples = samples,
-                      .policy = {.downtime_max = offer.options.downtime_max,
-                                 .rounds_max = offer.options.rounds_max,
-                                 .on_stall = offer.options.on_stall,
-                                 .fixed_downtime = kFixedFreezeCost,
-                                 .memory_bytes = offer.memory_bytes}};
+                      .policy = policy_of(offer)};
   nlohmann::json report = to_json(estimate(input), input);
   report["event"] = "report";
   report["result"] = name_of(Outcome::predicted);

@@ -6,7 +6,7 @@
 
 namespace vmigrate {
 
-Task<std::uint64_t> send_image(asio::thread_pool& pool, const ImageDir& image, Channel& channel) {
+Task<std::uint64_t> send_image(asio::thread_pool& pool, const ImageDir& image, Channel& channel, Pacer& pacer) {
   // A gigabyte of checkpoint takes a second to digest: not on the event loop.
   const std::vector<ImageFile> files = co_await offload(pool, [&image] { return image.list(); });
   const auto memory = std::make_unique_for_overwrite<std::byte[]>(kDataBytesMax);
@@ -18,7 +18,9 @@ Task<std::uint64_t> send_image(asio::thread_pool& pool, const ImageDir& image, C
     for (std::uint64_t offset = 0; offset < file.bytes || offset == 0;) {
       const std::size_t got = image.read(file.name, offset, buffer);
       const Message chunk = ImageChunk{file.name, offset, buffer.first(got)};
+      const std::uint64_t before = channel.bytes_sent();
       co_await channel.send(chunk);
+      co_await pacer.pass(channel.bytes_sent() - before);
       if (got == 0) break;
       offset += got;
     }

@@ -73,7 +73,10 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->transform(CLI::CheckedTransformer(kTrackers))->default_str("auto");
   app.add_option("--compress", options.compression, "auto, none or lz4")
       ->transform(CLI::CheckedTransformer(kCompressions))->default_str("auto");
-  app.add_option("--bandwidth", options.bandwidth_max, "limit in bytes per second, with K, M or G")
+  app.add_option("--bandwidth", options.bandwidth_max, "limit while it runs, in bytes per second, with K, M or G")
+      ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
+  app.add_option("--switchover-bandwidth", options.switchover_bandwidth_max,
+                 "limit while it stands still; default: none")
       ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
   app.add_option("--streams", options.streams, "connections for the image; 1: only the first; 0: as many as help")
       ->check(CLI::Range(0U, kStreamsMax))

@@ -11,16 +11,23 @@ constexpr auto kLookForStopEvery = std::chrono::milliseconds(100);   // a low li
 }  // namespace
 
 Task<> Pacer::pass(std::uint64_t bytes) {
-  if (rate_ == 0) co_return;
-  const TimePoint due = book(bytes);
-  while (!is_stopped_ && clock_.now() < due)
-    co_await clock_.sleep_until(std::min<TimePoint>(due, clock_.now() + kLookForStopEvery));
+  const std::optional<TimePoint> due = book(bytes);
+  while (due && !is_stopped_ && clock_.now() < *due)
+    co_await clock_.sleep_until(std::min<TimePoint>(*due, clock_.now() + kLookForStopEvery));
 }
 
-TimePoint Pacer::book(std::uint64_t bytes) {
+void Pacer::set_rate(std::uint64_t bytes_per_second) {
+  const std::lock_guard lock(mutex_);
+  rate_ = bytes_per_second;
+  next_send_ = {};
+}
+
+/// The end of the wait; none without a limit.
+std::optional<TimePoint> Pacer::book(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (rate_ == 0) return std::nullopt;
   const auto cost = std::chrono::duration_cast<Duration>(
       std::chrono::duration<double>(static_cast<double>(bytes) / static_cast<double>(rate_)));
-  const std::lock_guard lock(mutex_);
   next_send_ = std::max(next_send_, clock_.now()) + cost;
   return next_send_;
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "base/clock.h"
 
@@ -22,13 +23,15 @@ class Pacer {
   /// Nobody waits any more: what would be sent has nowhere to go.
   void stop() noexcept { is_stopped_ = true; }
   bool is_stopped() const noexcept { return is_stopped_; }
+  /// For what is sent from now on, whatever was owed at the rate before. Who waits already waits as long as before.
+  void set_rate(std::uint64_t bytes_per_second);
 
  private:
-  TimePoint book(std::uint64_t bytes);
+  std::optional<TimePoint> book(std::uint64_t bytes);
 
   Clock& clock_;
+  std::mutex mutex_;   // of what follows
   std::uint64_t rate_;
-  std::mutex mutex_;
   TimePoint next_send_{};
   std::atomic<bool> is_stopped_{false};
 };

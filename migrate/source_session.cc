@@ -50,11 +50,7 @@ SourceSession::SourceSession(Parts parts)
   report_.destination = parts_.channel.peer_name();
   report_.migration = parts_.id;
   report_.volume_bytes = offer.volume_bytes;
-  policy_ = {.downtime_max = offer.options.downtime_max,
-             .rounds_max = offer.options.rounds_max,
-             .on_stall = offer.options.on_stall,
-             .fixed_downtime = kFixedFreezeCost,
-             .memory_bytes = offer.memory_bytes};
+  policy_ = policy_of(offer);
 }
 
 Task<MigrationReport> SourceSession::run() {
@@ -198,6 +194,7 @@ Task<> SourceSession::hand_over_in_time() {
   frozen_since_ = parts_.clock.now();
   report_.downtime.start(frozen_since_);
   const Duration budget = parts_.departure.offer().options.freeze_timeout;
+  pacer_->set_rate(parts_.departure.offer().options.switchover_bandwidth_max);
   parts_.channel.set_idle_timeout(budget);
   if (lanes_) lanes_->set_idle_timeout(budget);
   sink_->set_timeouts({.send = budget, .acknowledge = budget});
@@ -294,7 +291,7 @@ Task<> SourceSession::verify(RemoteBlockSink& sink) {
 
 Task<> SourceSession::send_checkpoint() {
   report_.checkpoint_bytes =
-      co_await send_image(parts_.departure.pool(), parts_.departure.checkpoint(), parts_.channel);
+      co_await send_image(parts_.departure.pool(), parts_.departure.checkpoint(), parts_.channel, *pacer_);
 }
 
 // --- the hand-over ------------------------------------------------------------------------------------------------

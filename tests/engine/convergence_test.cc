@@ -43,6 +43,15 @@ TEST_CASE("the estimate is what is left over the bandwidth, and what is fixed", 
   CHECK(rule.estimated_downtime(rounds_leaving({10})) == 800ms);
 }
 
+TEST_CASE("what the operator says of the switchover counts, not what the rounds were held back to", "[engine]") {
+  auto rule = policy();
+  rule.fixed_downtime = 200ms;
+  rule.memory_bytes = 50 * kMiB;
+  rule.frozen_bytes_per_second = 600 * kMiB;
+  CHECK(rule.estimated_downtime(rounds_leaving({10})) == 300ms);
+  CHECK(rule.estimated_downtime(rounds_leaving({550})) == 1200ms);
+}
+
 TEST_CASE("a link that became slow counts as slow", "[engine]") {
   auto rounds = rounds_leaving({100, 10});
   rounds.back().duration *= 10;

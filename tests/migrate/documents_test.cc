@@ -22,6 +22,7 @@ MigrationOptions unusual_options() {
           .compression = Compression::lz4,
           .verifies = true,
           .bandwidth_max = 1'000'000,
+          .switchover_bandwidth_max = 2'000'000,
           .keep_source = 77s,
           .sample = 9s};
 }
@@ -98,6 +99,8 @@ TEST_CASE("an offer arrives as it was made", "[migrate][documents]") {
   CHECK(read.options.tracker == TrackerKind::rescan);
   CHECK(read.options.compression == Compression::lz4);
   CHECK(read.options.verifies);
+  CHECK(read.options.bandwidth_max == 1'000'000);
+  CHECK(read.options.switchover_bandwidth_max == 2'000'000);
   CHECK(read.options.keep_source == 77s);
   CHECK(read.options.sample == 9s);
   CHECK(read.is_dry_run);

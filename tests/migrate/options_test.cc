@@ -55,6 +55,7 @@ TEST_CASE("three words are a migration with sensible defaults", "[migrate][optio
   CHECK(command.errand.options.tracker == TrackerKind::automatic);
   CHECK(command.errand.options.compression == Compression::automatic);
   CHECK(command.errand.options.bandwidth_max == 0);
+  CHECK(command.errand.options.switchover_bandwidth_max == 0);
   CHECK_FALSE(command.errand.options.verifies);
 }
 
@@ -71,6 +72,7 @@ TEST_CASE("every option arrives", "[migrate][options]") {
   const MigrateCommand command = parse_migration(
       {"--pull", "--dry-run", "--json", "--max-downtime", "250", "--freeze-timeout", "20", "--max-rounds", "7",
        "--on-stall", "abort", "--tracker", "rescan", "--compress", "lz4", "--bandwidth", "10M", "--verify",
+       "--switchover-bandwidth", "1G",
        "--keep-source", "48", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha",
        "beta", "ct7"});
   const MigrationOptions& options = command.errand.options;
@@ -84,6 +86,7 @@ TEST_CASE("every option arrives", "[migrate][options]") {
   CHECK(options.tracker == TrackerKind::rescan);
   CHECK(options.compression == Compression::lz4);
   CHECK(options.bandwidth_max == 10ULL << 20);
+  CHECK(options.switchover_bandwidth_max == 1ULL << 30);
   CHECK(options.verifies);
   CHECK(options.keep_source == 48h);
   CHECK(options.sample == 3s);
@@ -136,6 +139,7 @@ TEST_CASE("an option that does not exist, or a value it cannot have, is a usage 
                                                      {"--compress", "zip"},
                                                      {"--bandwidth", "fast"},
                                                      {"--bandwidth", "-1"},
+                                                     {"--switchover-bandwidth", "-1"},
                                                      {"--sample", "0"},
                                                      {"--keep-source", "-1"},
                                                      {"--runtime", "docker"}};

@@ -152,6 +152,26 @@ TEST_CASE("the report's downtime is the sum of its parts, from freeze to hand-ov
   CHECK(sum == world.report.downtime.total());
 }
 
+TEST_CASE("--bandwidth holds while it runs, and --switchover-bandwidth while it stands still", "[migrate][session]") {
+  constexpr std::uint64_t kRate = 100'000;   // a checkpoint of 1.2 MB and a few blocks take 12 s
+  const auto seconds = [](Duration duration) { return std::chrono::duration<double>(duration).count(); };
+  SECTION("by default nothing is held back any more") {
+    SessionWorld world({.bandwidth_max = kRate});
+    world.migrate();
+    check_settled(world);
+    CHECK(seconds(world.report.rounds[0].duration) > 1.5);
+    CHECK(seconds(world.report.downtime.total()) < 0.1);
+  }
+  SECTION("if it is given, it holds for the checkpoint, too") {
+    SessionWorld world({.freeze_timeout = 60s, .switchover_bandwidth_max = kRate});
+    world.migrate();
+    check_settled(world);
+    CHECK(seconds(world.report.rounds[0].duration) < 0.1);
+    CHECK(seconds(world.report.downtime.total()) > 12);
+    CHECK(seconds(world.report.downtime.total()) < 13);
+  }
+}
+
 TEST_CASE("whichever message the link is cut at, exactly one side runs it", "[migrate][session]") {
   const std::size_t messages = messages_of_a_good_migration();
   REQUIRE(messages > 15);
