@@ -36,7 +36,7 @@ enum class Errc {
   tracker_unavailable,      ///< the requested write tracker cannot run here
   tracking_lost,            ///< the write tracker cannot vouch for its map any more
   digest_mismatch,          ///< the copy is not what was sent
-  not_converging,           ///< the container writes faster than the link carries
+  not_converging,           ///< the container writes faster than the link carries, or for longer than --timeout
   freeze_timed_out,
   checkpoint_failed,
   restore_failed,

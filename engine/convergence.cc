@@ -17,6 +17,8 @@ constexpr std::uint64_t kBandwidthSampleBytes = std::uint64_t{64} << 20;
 constexpr std::size_t kStalledRounds = 2;
 constexpr double kLeastShrinking = 0.95;
 
+constexpr Duration kUnknown = Duration::max() / 4;   // longer than anybody waits, and safe to add to
+
 struct Sample {
   std::uint64_t bytes = 0;
   Duration duration{};
@@ -34,10 +36,10 @@ Sample latest_sample(std::span<const RoundStats> rounds) {
 
 Duration time_to_send(std::uint64_t bytes, const Sample& sample) {
   if (bytes == 0 || sample.duration <= Duration::zero()) return Duration::zero();
-  if (sample.bytes == 0) return Duration::max() / 4;  // no data was moved yet, so nothing is known about the link
+  if (sample.bytes == 0) return kUnknown;  // no data was moved yet, so nothing is known about the link
   const auto nanoseconds =
       static_cast<double>(sample.duration.count()) * (static_cast<double>(bytes) / static_cast<double>(sample.bytes));
-  const auto longest = static_cast<double>((Duration::max() / 4).count());
+  const auto longest = static_cast<double>(kUnknown.count());
   return Duration(static_cast<Duration::rep>(std::min(nanoseconds, longest)));
 }
 
@@ -80,6 +82,14 @@ Decision ConvergencePolicy::decide(std::span<const RoundStats> rounds) const {
     return {when_stuck, "round " + std::to_string(rounds.size()) + " was the last; " + figures};
   if (is_stalled(rounds)) return {when_stuck, "the dirty set does not shrink any more; " + figures};
   return {Verdict::copy_again, figures};
+}
+
+Decision ConvergencePolicy::decide_at_once(std::span<const RoundStats> rounds, Duration freeze_timeout) const {
+  if (rounds.empty()) return {Verdict::give_up, "nothing was copied yet"};
+  const auto estimate = estimated_downtime(rounds);
+  if (estimate >= kUnknown) return {Verdict::give_up, "too little was copied to know the link"};
+  return {estimate < freeze_timeout ? Verdict::freeze_now : Verdict::give_up,
+          "estimated downtime " + in_milliseconds(estimate) + ", --freeze-timeout " + in_milliseconds(freeze_timeout)};
 }
 
 }  // namespace vmigrate

@@ -23,6 +23,8 @@ struct RoundStats {
 
 enum class Verdict { copy_again, freeze_now, give_up };
 enum class OnStall { freeze, abort };
+/// What to do when the time is over in which it should have been frozen.
+enum class TimeoutAction { cancel, freeze };
 
 /// A decision and, for the log and the operator, its reason in half a sentence.
 struct Decision {
@@ -46,6 +48,9 @@ struct ConvergencePolicy {
   /// After the last of `rounds` (not empty): freeze_now when the estimate fits downtime_max, or there is nothing left;
   /// at the round cap or when the dirty set stopped shrinking, what on_stall says; copy_again otherwise.
   Decision decide(std::span<const RoundStats> rounds) const;
+  /// When there is no time for another round: freeze_now if the estimate fits `freeze_timeout`, since a freeze that is
+  /// sure to be rolled back helps nobody; give_up otherwise, and when `rounds` is empty.
+  Decision decide_at_once(std::span<const RoundStats> rounds, Duration freeze_timeout) const;
 };
 
 }  // namespace vmigrate

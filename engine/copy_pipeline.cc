@@ -41,7 +41,7 @@ Task<> CopyPipeline::copy(const DirtySet& blocks) {
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   if (!failure) failure = reader_failure_;
   if (failure) std::rethrow_exception(failure);
-  MIGRATE_ASSERT(!blocks.next_run(totals_.copied_until));
+  MIGRATE_ASSERT(is_ending_early_ || !blocks.next_run(totals_.copied_until));
 }
 
 Task<> CopyPipeline::read_ahead(const DirtySet& blocks) {
@@ -57,9 +57,9 @@ Task<> CopyPipeline::read_ahead(const DirtySet& blocks) {
   }
 }
 
-/// Ends when the reader has ended, for whatever reason, and its last batch was handed on.
+/// Ends when the reader has ended, for whatever reason, and its last batch was handed on; or earlier, by end_early().
 Task<> CopyPipeline::hand_on_all() {
-  for (;;) {
+  while (!is_ending_early_) {
     const auto batch = co_await ready_.async_receive(asio::use_awaitable);
     if (batch == kEnd) co_return;
     co_await hand_on(*batch);

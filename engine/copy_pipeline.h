@@ -38,6 +38,8 @@ class CopyPipeline {
   /// handed on; when the sink fails, at most one more batch is read. Throws the first failure; totals() tells how far
   /// it came.
   Task<> copy(const DirtySet& blocks);
+  /// Lets copy() return as soon as the batch that is on its way was handed on. On copy()'s executor.
+  void end_early() noexcept { is_ending_early_ = true; }
   const Totals& totals() const { return totals_; }
 
  private:
@@ -52,6 +54,7 @@ class CopyPipeline {
   std::array<CopyBatch, kBatches> batches_;
   Queue free_;
   Queue ready_;  ///< with room for every batch and the end, so that nobody waits to put something in
+  bool is_ending_early_ = false;
   bool is_stopping_ = false;
   bool is_reader_done_ = false;
   std::exception_ptr reader_failure_;

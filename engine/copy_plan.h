@@ -18,6 +18,8 @@ class CopyPlan {
 
   /// Fills an empty batch with the next blocks; false when there are none.
   bool fill(CopyBatch& batch);
+  /// Every block of the set before this one was put into some batch.
+  BlockIndex position() const { return run_.first; }
 
  private:
   bool find_run();

@@ -57,6 +57,12 @@ Task<> ParallelCopy::copy(const DirtySet& blocks) {
   co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
   if (first_failure) std::rethrow_exception(first_failure);
   if (is_stopping_) throw Error(Errc::cancelled, "the copy was interrupted");
+  totals_.copied_until = plan.position();   // no lane has anything left that it took
+}
+
+void ParallelCopy::end_early() noexcept {
+  const std::lock_guard lock(mutex_);
+  is_ending_early_ = true;
 }
 
 Task<> ParallelCopy::work(BlockSink& sink, CopyPlan& plan) {
@@ -84,7 +90,7 @@ Task<> ParallelCopy::hand_on_and_record(const CopyBatch& batch, BlockSink& sink)
 bool ParallelCopy::take(CopyBatch& batch, CopyPlan& plan) {
   const std::lock_guard lock(mutex_);
   batch.clear();
-  return !is_stopping_ && plan.fill(batch);
+  return !is_stopping_ && !is_ending_early_ && plan.fill(batch);
 }
 
 void ParallelCopy::leave() {

@@ -33,6 +33,7 @@ class ParallelCopy {
   struct Totals {
     std::uint64_t data_bytes = 0;
     std::uint64_t zero_bytes = 0;
+    BlockIndex copied_until;  ///< once copy() has returned: every block of the set before this one was handed on
   };
   explicit ParallelCopy(Parts parts) : parts_(parts) {}
 
@@ -40,6 +41,8 @@ class ParallelCopy {
   /// come to rest; destroyed while it is suspended, it waits for them as well, unless they share its executor. After a
   /// failure nothing is known of what was handed on but what the digests say.
   Task<> copy(const DirtySet& blocks);
+  /// Lets copy() return as soon as what is on its way was handed on. From any thread.
+  void end_early() noexcept;
   const Totals& totals() const { return totals_; }
 
  private:
@@ -57,6 +60,7 @@ class ParallelCopy {
   bool is_stopping_ = false;
   std::size_t running_ = 0;          // lanes
   std::condition_variable at_rest_;
+  bool is_ending_early_ = false;
 };
 
 }  // namespace vmigrate

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "engine/volume_copier.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -36,16 +37,24 @@ Task<RoundStats> VolumeCopier::copy_round() {
   if (rounds_done_ > 0) co_await drain_live();
   if (rounds_done_ > 0) set_hot_aside();
   co_await copy_pending(stats);
-  if (!hot_.empty()) co_await copy_hot(stats);
+  if (!hot_.empty() && !is_ending_early_) co_await copy_hot(stats);
+  take_back_hot();
   co_await parts_.to.flush();
   stats.duration = parts_.clock.now() - start;
   ++rounds_done_;
   co_await drain_live();
-  stats.bytes_left = pending_.count() * kBlockBytes;
+  stats.bytes_left = co_await bytes_left();
+  is_ending_early_ = false;
   co_return stats;
 }
 
+void VolumeCopier::end_round_early() noexcept {
+  is_ending_early_ = true;
+  if (end_copy_early_) end_copy_early_();
+}
+
 Task<RoundStats> VolumeCopier::copy_final_round(const QuietVolume& quiet) {
+  is_ending_early_ = false;
   auto stats = begin_round();
   const auto start = parts_.clock.now();
   take_back_hot();
@@ -72,6 +81,8 @@ Task<RoundStats> VolumeCopier::copy_differences() {
   co_await parts_.to.flush();
   stats.duration = parts_.clock.now() - start;
   ++rounds_done_;
+  if (is_ending_early_) stats.bytes_left = co_await bytes_left();
+  is_ending_early_ = false;
   co_return stats;
 }
 
@@ -105,7 +116,6 @@ Task<> VolumeCopier::copy_hot(RoundStats& stats) {
   std::swap(hot_, pending_);       // pending now, and pending in the next round
   co_await parts_.to.settle();     // sets that took more than they were given may overlap
   co_await copy_pending(stats);
-  take_back_hot();
 }
 
 /// Also after a round that failed half-way.
@@ -114,7 +124,28 @@ void VolumeCopier::take_back_hot() {
   hot_.clear();
 }
 
+/// Of what was written just now hardly anything is a hole; of the rest of round 1 nearly everything may be.
+Task<std::uint64_t> VolumeCopier::bytes_left() {
+  if (!is_ending_early_) co_return pending_.count() * kBlockBytes;
+  co_return co_await offload(parts_.pool, [this] { return pending_data_bytes(); });
+}
+
+std::uint64_t VolumeCopier::pending_data_bytes() const {
+  std::uint64_t blocks = 0;
+  BlockIndex at;
+  while (const auto run = pending_.next_run(at)) {
+    const auto data = parts_.from.next_data(run->first);
+    if (!data) break;
+    const auto first = std::max(run->first, data->first);
+    const auto end = std::min(run->end(), data->end());
+    if (first < end) blocks += end.value - first.value;
+    at = std::max(first, end);
+  }
+  return blocks * kBlockBytes;
+}
+
 Task<> VolumeCopier::copy_pending(RoundStats& stats) {
+  if (is_ending_early_) co_return;
   auto blocks = std::exchange(pending_, DirtySet(pending_.block_count()));
   stats.blocks_dirty += blocks.count();
   std::exception_ptr failure;
@@ -124,32 +155,42 @@ Task<> VolumeCopier::copy_pending(RoundStats& stats) {
   } catch (...) {
     failure = std::current_exception();
   }
-  if (!failure) co_return;
-  pending_.add(blocks);
-  std::rethrow_exception(failure);
+  if (failure || is_ending_early_) pending_.add(blocks);
+  if (failure) std::rethrow_exception(failure);
 }
 
-/// On failure `blocks` are those that were not handed on.
+/// On failure, or when it ended early, `blocks` are those that were not handed on.
 Task<> VolumeCopier::copy_in_order(DirtySet& blocks, RoundStats& stats) {
   const auto executor = co_await asio::this_coro::executor;
   CopyPipeline pipeline({parts_.from, parts_.to, parts_.digests, parts_.pool}, executor);
   std::exception_ptr failure;
+  end_copy_early_ = [&pipeline] { pipeline.end_early(); };
   try {
     co_await pipeline.copy(blocks);
   } catch (...) {
     failure = std::current_exception();
   }
+  end_copy_early_ = {};
   stats.data_bytes += pipeline.totals().data_bytes;
   stats.zero_bytes += pipeline.totals().zero_bytes;
-  if (!failure) co_return;
+  if (!failure && !is_ending_early_) co_return;
   blocks.remove({{0}, pipeline.totals().copied_until.value});
-  std::rethrow_exception(failure);
+  if (failure) std::rethrow_exception(failure);
 }
 
-/// On failure some of `blocks` were handed on: the digests tell which.
-Task<> VolumeCopier::copy_over_lanes(const DirtySet& blocks, RoundStats& stats) {
+/// On failure some of `blocks` were handed on: the digests tell which. When it ended early `blocks` are the others.
+Task<> VolumeCopier::copy_over_lanes(DirtySet& blocks, RoundStats& stats) {
   ParallelCopy copy({parts_.from, parts_.digests, parts_.lanes});
-  co_await copy.copy(blocks);
+  std::exception_ptr failure;
+  end_copy_early_ = [&copy] { copy.end_early(); };
+  try {
+    co_await copy.copy(blocks);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  end_copy_early_ = {};
+  if (failure) std::rethrow_exception(failure);
+  if (is_ending_early_) blocks.remove({{0}, copy.totals().copied_until.value});
   stats.data_bytes += copy.totals().data_bytes;
   stats.zero_bytes += copy.totals().zero_bytes;
 }

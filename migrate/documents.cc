@@ -12,6 +12,7 @@ namespace vmigrate {
 using nlohmann::json;
 
 NLOHMANN_JSON_SERIALIZE_ENUM(OnStall, {{OnStall::freeze, "freeze"}, {OnStall::abort, "abort"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(TimeoutAction, {{TimeoutAction::cancel, "cancel"}, {TimeoutAction::freeze, "freeze"}})
 NLOHMANN_JSON_SERIALIZE_ENUM(TrackerKind, {{TrackerKind::automatic, "auto"},
                                            {TrackerKind::bpf, "bpf"},
                                            {TrackerKind::rescan, "rescan"}})
@@ -22,6 +23,7 @@ NLOHMANN_JSON_SERIALIZE_ENUM(Compression, {{Compression::automatic, "auto"},
 namespace {
 
 constexpr std::uint64_t kMillisecondsMax = 24ULL * 3600 * 1000;
+constexpr std::uint64_t kTimeoutMillisecondsMax = 30 * kMillisecondsMax;   // a large image over a thin link takes days
 constexpr std::uint64_t kKeepSecondsMax = 87600ULL * 3600;
 constexpr std::uint64_t kVolumeBytesMax = 1ULL << 50;
 
@@ -37,6 +39,8 @@ json encode(const MigrationOptions& options) {
           {"freeze_timeout_ms", options.freeze_timeout.count()},
           {"rounds_max", options.rounds_max},
           {"on_stall", options.on_stall},
+          {"timeout_ms", options.timeout.count()},
+          {"timeout_action", options.timeout_action},
           {"tracker", options.tracker},
           {"compression", options.compression},
           {"verify", options.verifies},
@@ -73,6 +77,8 @@ MigrationOptions decode_options(const json& in) {
   options.freeze_timeout = std::chrono::milliseconds(bounded(in, "freeze_timeout_ms", kMillisecondsMax));
   options.rounds_max = static_cast<std::uint32_t>(bounded(in, "rounds_max", 1000));
   options.on_stall = choice<OnStall>(in, "on_stall");
+  options.timeout = std::chrono::milliseconds(bounded(in, "timeout_ms", kTimeoutMillisecondsMax));
+  options.timeout_action = choice<TimeoutAction>(in, "timeout_action");
   options.tracker = choice<TrackerKind>(in, "tracker");
   options.compression = choice<Compression>(in, "compression");
   options.verifies = in.at("verify");

@@ -35,6 +35,8 @@ struct MigrationOptions {
   std::chrono::milliseconds freeze_timeout{10'000};    ///< from freeze to GIVEN; then the source goes on
   std::uint32_t rounds_max = 10;
   OnStall on_stall = OnStall::freeze;
+  std::chrono::milliseconds timeout{0};                ///< from the start to the freeze; 0: none
+  TimeoutAction timeout_action = TimeoutAction::cancel;
   TrackerKind tracker = TrackerKind::automatic;
   Compression compression = Compression::automatic;
   bool verifies = false;  ///< while frozen both sides read the whole image again and compare

@@ -8,6 +8,8 @@ namespace vmigrate {
 namespace {
 
 const std::map<std::string, OnStall> kOnStall = {{"freeze", OnStall::freeze}, {"abort", OnStall::abort}};
+const std::map<std::string, TimeoutAction> kTimeoutActions = {{"cancel", TimeoutAction::cancel},
+                                                              {"freeze", TimeoutAction::freeze}};
 const std::map<std::string, TrackerKind> kTrackers = {
     {"auto", TrackerKind::automatic}, {"bpf", TrackerKind::bpf}, {"rescan", TrackerKind::rescan}};
 const std::map<std::string, Compression> kCompressions = {
@@ -31,6 +33,7 @@ struct Storage {
   std::int64_t recover_timeout_s = 60;
   std::int64_t downtime_max_ms = 1000;
   std::int64_t freeze_timeout_s = 10;
+  std::int64_t timeout_s = 0;
   std::int64_t keep_source_h = 24;
   std::int64_t sample_s = 5;
   int verbosity = 0;
@@ -69,6 +72,10 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->capture_default_str();
   app.add_option("--on-stall", options.on_stall, "what to do when it does not converge: freeze or abort")
       ->transform(CLI::CheckedTransformer(kOnStall))->default_str("freeze");
+  app.add_option("--timeout", storage.timeout_s, "--timeout-action applies if it is not frozen by then, in s; 0: none")
+      ->check(CLI::Range(0, 30 * 24 * 3600))->capture_default_str();
+  app.add_option("--timeout-action", options.timeout_action, "cancel, or freeze if the rest fits --freeze-timeout")
+      ->transform(CLI::CheckedTransformer(kTimeoutActions))->default_str("cancel");
   app.add_option("--tracker", options.tracker, "how writes are remembered: auto, bpf or rescan")
       ->transform(CLI::CheckedTransformer(kTrackers))->default_str("auto");
   app.add_option("--compress", options.compression, "auto, none or lz4")
@@ -214,6 +221,7 @@ CommandLine chosen(const CLI::App& app, Storage& storage) {
   MigrationOptions& options = storage.migrate.errand.options;
   options.downtime_max = std::chrono::milliseconds(storage.downtime_max_ms);
   options.freeze_timeout = std::chrono::seconds(storage.freeze_timeout_s);
+  options.timeout = std::chrono::seconds(storage.timeout_s);
   options.keep_source = std::chrono::hours(storage.keep_source_h);
   options.sample = std::chrono::seconds(storage.sample_s);
   check_errand(storage.migrate.errand);

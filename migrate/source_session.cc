@@ -77,10 +77,46 @@ Task<MigrationReport> SourceSession::run() {
 }
 
 Task<> SourceSession::run_steps() {
-  co_await introduce();
-  co_await copy_while_running();
+  co_await copy_in_time();
   co_await hand_over_in_time();
   co_await commit();
+}
+
+Task<> SourceSession::copy_in_time() {
+  using namespace asio::experimental::awaitable_operators;
+  if (options().timeout == Duration::zero()) co_return co_await come_to_the_freeze();
+  std::exception_ptr thrown;
+  co_await (copy_until_closed(thrown) || act_when_time_is_over());
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+/// Comes to its own end, so that nothing is left half done.
+Task<> SourceSession::copy_until_closed(std::exception_ptr& thrown) {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  try {
+    co_await come_to_the_freeze();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+}
+
+Task<> SourceSession::come_to_the_freeze() {
+  co_await introduce();
+  co_await copy_while_running();
+}
+
+/// To be frozen it has to come to the end of its round. What the destination does not acknowledge in the time that a
+/// freeze may last it would not acknowledge during the freeze either.
+Task<> SourceSession::act_when_time_is_over() {
+  co_await parts_.clock.sleep_until(started_ + options().timeout);
+  is_time_over_ = true;
+  if (options().timeout_action == TimeoutAction::freeze && stage_.state() == SourceState::copying) {
+    if (copier_) copier_->end_round_early();
+    co_await parts_.clock.sleep_for(options().freeze_timeout);
+  }
+  if (stage_.state() == SourceState::freezing) co_return;
+  is_cut_by_timeout_ = true;
+  hang_up();
 }
 
 Task<> SourceSession::introduce() {
@@ -145,9 +181,9 @@ Task<> SourceSession::copy_while_running() {
       *armed_.tracker, parts_.departure.volume(), *sink_, parts_.departure.digests(), parts_.clock,
       parts_.departure.pool(), lanes_ ? lanes_->copy_lanes() : std::span<const CopyLane>()});
   for (;;) {
-    co_await copy_round(*copier_, *sink_);
+    if (!is_time_over_) co_await copy_round(*copier_, *sink_);
     parts_.cancellation.check();
-    const Decision decision = policy_.decide(report_.rounds);
+    const Decision decision = decide();
     switch (decision.verdict) {
       case Verdict::copy_again:
         continue;
@@ -156,11 +192,19 @@ Task<> SourceSession::copy_while_running() {
         stage_.enter(SourceEvent::converged);
         co_return;
       case Verdict::give_up:
-        throw Error(Errc::not_converging, decision.reason +
-                                              "; allow a longer --max-downtime, use --on-stall=freeze, or "
-                                              "migrate at a quieter time");
+        throw Error(Errc::not_converging,
+                    decision.reason + (is_time_over_ ? "; allow a longer --timeout or --freeze-timeout, or "
+                                                     : "; allow a longer --max-downtime, use --on-stall=freeze, or ") +
+                        "migrate at a quieter time");
     }
   }
+}
+
+Decision SourceSession::decide() const {
+  if (!is_time_over_) return policy_.decide(report_.rounds);
+  Decision decision = policy_.decide_at_once(report_.rounds, options().freeze_timeout);
+  decision.reason = "--timeout (" + format_duration(options().timeout) + ") passed: " + decision.reason;
+  return decision;
 }
 
 /// One round. A tracker that lost its way is replaced, and everything is compared once.
@@ -182,7 +226,8 @@ Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
   armed_ = parts_.departure.arm_tracker();
   copier.replace_tracker(*armed_.tracker);
   RoundStats compared = co_await copier.copy_differences();
-  compared.bytes_left = std::max<std::uint64_t>(compared.data_bytes, kBlockBytes);  // what came meanwhile is not known
+  // What came meanwhile is not known.
+  compared.bytes_left = std::max({compared.bytes_left, compared.data_bytes, std::uint64_t{kBlockBytes}});
   note_round(compared, wire_before);
 }
 
@@ -331,10 +376,8 @@ Task<> SourceSession::recover(Failure failure, bool is_peer_lost) {
   stage_.enter(is_peer_lost ? SourceEvent::lost_peer : SourceEvent::failed);
   const std::string resume_failure = co_await roll_back();   // first of all: it may stand still
   const bool is_rolled_back = resume_failure.empty();
-  if (parts_.cancellation.is_requested())
-    failure = {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
-  else if (is_peer_lost)
-    failure = co_await last_word(failure);
+  failure = really(failure);
+  if (is_peer_lost && means_peer_is_lost(failure.code)) failure = co_await last_word(failure);
   if (!is_rolled_back) failure.sentence = first_clause(failure.sentence) + "; and it does not go on: " + resume_failure;
   report_.outcome = Outcome::aborted;
   report_.failure = failure;
@@ -344,6 +387,16 @@ Task<> SourceSession::recover(Failure failure, bool is_peer_lost) {
   bool is_known_there = !may_be_held_there;
   if (!is_known_there) is_known_there = co_await is_refused(is_peer_lost);
   if (is_rolled_back && is_known_there) parts_.departure.forget();
+}
+
+/// A connection that we cut ourselves is not what failed.
+Failure SourceSession::really(const Failure& failure) const {
+  if (parts_.cancellation.is_requested())
+    return {Errc::cancelled, "cancelled by the operator; the container goes on running on the source"};
+  if (is_cut_by_timeout_)
+    return {Errc::not_converging, "--timeout (" + format_duration(options().timeout) +
+                                      ") passed before the container was frozen; it goes on running on the source"};
+  return failure;
 }
 
 /// A destination that holds it prepared and does not hear that it is over would hold it for ever. It can ask if we have

@@ -50,6 +50,10 @@ class SourceSession {
   Task<> run_steps();
   Task<> introduce();
   Task<> open_lanes(std::uint32_t count, Switchboard::Desk* desk);
+  Task<> copy_in_time();
+  Task<> copy_until_closed(std::exception_ptr& thrown);
+  Task<> act_when_time_is_over();
+  Task<> come_to_the_freeze();
   Task<> copy_while_running();
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
   Task<> hand_over_in_time();
@@ -73,6 +77,9 @@ class SourceSession {
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
   void remark(const std::string& text);
   void lap(const char* part);
+  Decision decide() const;
+  Failure really(const Failure& failure) const;
+  const MigrationOptions& options() const { return parts_.departure.offer().options; }
   void check_freeze_budget();
   void check_comparison_fits() const;
   Duration freeze_budget_left() const;
@@ -91,6 +98,8 @@ class SourceSession {
   TimePoint started_{};
   TimePoint frozen_since_{};
   bool has_refused_ = false;   ///< it was the destination that ended it
+  bool is_time_over_ = false;       ///< --timeout
+  bool is_cut_by_timeout_ = false;
 };
 
 }  // namespace vmigrate

@@ -97,6 +97,17 @@ TEST_CASE("when it does not converge, on_stall decides", "[engine]") {
   CHECK(rule.decide(rounds_leaving({400})).verdict == Verdict::give_up);
 }
 
+TEST_CASE("when time is over it is frozen only if it is done before --freeze-timeout", "[engine]") {
+  CHECK(policy().decide_at_once(rounds_leaving({90}), 1s).verdict == Verdict::freeze_now);
+  CHECK(policy().decide_at_once(rounds_leaving({110}), 1s).verdict == Verdict::give_up);
+  CHECK(policy().decide_at_once(rounds_leaving({110}), 1s).reason ==
+        "estimated downtime 1100 ms, --freeze-timeout 1000 ms");
+  CHECK(policy().decide_at_once({}, 1s).verdict == Verdict::give_up);
+  auto unknown = rounds_leaving({1});
+  unknown.back().data_bytes = 0;
+  CHECK(policy().decide_at_once(unknown, 24h).verdict == Verdict::give_up);
+}
+
 TEST_CASE("every decision says why", "[engine]") {
   const auto decision = policy().decide(rounds_leaving({400, 400, 400}));
   CHECK(decision.reason == "the dirty set does not shrink any more; estimated downtime 4000 ms, allowed 500 ms");

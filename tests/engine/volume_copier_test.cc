@@ -37,6 +37,12 @@ struct World {
     const auto quiet = run_task(volume.quiesce());
     return run_task(copier.copy_final_round(*quiet));
   }
+  /// As if it had been written before the tracker was armed.
+  void write_before(Extent extent) {
+    volume.write(extent, 1);
+    DirtySet forgotten(kBlocks);
+    run_task(tracker.drain_into(forgotten));
+  }
   bool is_copied() const { return std::ranges::equal(volume.content(), sink.content()); }
   std::uint64_t failed_round(int error_code) {
     try {
@@ -391,6 +397,72 @@ TEST_CASE("a cancelled round waits for its reader and loses nothing", "[engine]"
   CHECK(!world.is_copied());
   world.sink.before_write({});
   world.round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a round that ends early goes on where it ended, and what was handed on is not read again", "[engine]") {
+  World world;
+  world.write_before({{0}, 3000});
+  world.sink.before_write([&](Extent extent) {
+    if (extent.first == block(512)) world.copier.end_round_early();
+  });
+  const auto stats = world.round();
+  CHECK(world.sink.blocks_written() == 3 * kExtentBlocksMax);
+  CHECK(stats.data_bytes == 3 * kExtentBlocksMax * kBlockBytes);
+  CHECK(stats.bytes_left == (3000 - 3 * kExtentBlocksMax) * kBlockBytes);   // of data: the holes count for nothing
+  CHECK(world.sink.flushes() == 1);
+  CHECK_FALSE(world.is_copied());
+  world.volume.forget_reads();
+  world.sink.forget_writes();
+  SECTION("in the next round") {
+    CHECK(world.round().data_bytes == stats.bytes_left);
+    CHECK(world.sink.writes().front().first == block(3 * kExtentBlocksMax));
+  }
+  SECTION("in the last round, with what was written meanwhile") {
+    world.volume.write(block(5), 9);
+    CHECK(world.final_round().data_bytes == stats.bytes_left + kBlockBytes);
+  }
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a round that is to end before it has begun hands on nothing, and loses nothing", "[engine]") {
+  World world;
+  world.volume.write({{0}, 100}, 1);
+  world.copier.end_round_early();
+  CHECK(world.round().bytes_left == 100 * kBlockBytes);
+  CHECK(world.sink.blocks_written() == 0);
+  world.round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("a comparison that ends early says how much was not compared", "[engine]") {
+  World world;
+  world.volume.write({{0}, 1000}, 1);
+  world.round();
+  world.volume.write({{900}, 3}, 2);
+  world.tracker.lose_track();
+  FakeTracker fresh(world.volume);
+  world.copier.replace_tracker(fresh);
+  world.copier.end_round_early();
+  CHECK(run_task(world.copier.copy_differences()).bytes_left == 1000 * kBlockBytes);
+  world.final_round();
+  CHECK(world.is_copied());
+}
+
+TEST_CASE("over lanes a round that ends early goes on where it ended", "[engine]") {
+  LanesWorld world;
+  world.write_before({{0}, 3000});
+  world.sink.before_write([&](Extent extent) {
+    if (extent.first == block(512)) world.over_lanes.end_round_early();
+  });
+  const auto stats = world.round();
+  const auto handed_on = world.sink.blocks_written();
+  CHECK(handed_on >= kExtentBlocksMax);
+  CHECK(handed_on <= 6 * kExtentBlocksMax);
+  CHECK(stats.bytes_left == (3000 - handed_on) * kBlockBytes);
+  world.volume.forget_reads();
+  CHECK(world.round().data_bytes == stats.bytes_left);
+  CHECK(world.volume.reads().front().first == block(handed_on));
   CHECK(world.is_copied());
 }
 

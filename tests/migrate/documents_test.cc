@@ -18,6 +18,8 @@ MigrationOptions unusual_options() {
           .freeze_timeout = 4567ms,
           .rounds_max = 8,
           .on_stall = OnStall::abort,
+          .timeout = 89s,
+          .timeout_action = TimeoutAction::freeze,
           .tracker = TrackerKind::rescan,
           .compression = Compression::lz4,
           .verifies = true,
@@ -96,6 +98,8 @@ TEST_CASE("an offer arrives as it was made", "[migrate][documents]") {
   CHECK(read.options.downtime_max == 123ms);
   CHECK(read.options.freeze_timeout == 4567ms);
   CHECK(read.options.on_stall == OnStall::abort);
+  CHECK(read.options.timeout == 89s);
+  CHECK(read.options.timeout_action == TimeoutAction::freeze);
   CHECK(read.options.tracker == TrackerKind::rescan);
   CHECK(read.options.compression == Compression::lz4);
   CHECK(read.options.verifies);
@@ -126,6 +130,7 @@ TEST_CASE("a number out of bounds is refused, whichever it is", "[migrate][docum
       {"/volume_bytes", 1ULL << 50},       {"/used_bytes", 1ULL << 50},
       {"/memory_bytes", 1ULL << 50},       {"/checkpoint_bytes_max", 1ULL << 50},
       {"/options/rounds_max", 1000},       {"/options/downtime_max_ms", 24ULL * 3600 * 1000},
+      {"/options/timeout_ms", 30ULL * 24 * 3600 * 1000},
       {"/options/sample_s", 3600},         {"/options/keep_source_s", 315'360'000},
       {"/options/freeze_timeout_ms", 24ULL * 3600 * 1000}};
   for (const auto& [path, max] : limits) {
@@ -141,7 +146,7 @@ TEST_CASE("a number out of bounds is refused, whichever it is", "[migrate][docum
 }
 
 TEST_CASE("a word that is no choice is refused", "[migrate][documents]") {
-  for (const char* key : {"on_stall", "tracker", "compression"})
+  for (const char* key : {"on_stall", "timeout_action", "tracker", "compression"})
     for (const json& bad : {json("banana"), json(""), json(17), json(nullptr), json::array()}) {
       json request = json::parse(to_json(some_request()));
       request["options"][key] = bad;

@@ -381,6 +381,61 @@ TEST_CASE("a container that writes faster than the link is not frozen with --on-
   CHECK_FALSE(world.story.has("source stops"));
 }
 
+TEST_CASE("when --timeout passes it is cancelled, and the failure says so", "[migrate][session]") {
+  SessionWorld world({.timeout = 2s, .bandwidth_max = 1 << 20});
+  world.volume.write(Extent{{0}, 1024}, 3);   // takes 4 s
+  SECTION("while it is copied") {}
+  SECTION("before the destination has answered") { world.to_source->before_send(swallow<Accept>()); }
+  world.migrate();
+  check_rolled_back(world, Errc::not_converging);
+  CHECK(world.report.failure->sentence.starts_with("--timeout (2.00 s) passed"));
+  CHECK_FALSE(world.story.has("source stops"));
+  CHECK(world.report.total >= 2s);
+  CHECK(world.report.total <= 3s);   // what is on its way is a second of that bandwidth
+}
+
+TEST_CASE("with --timeout-action=freeze the round ends, and the rest is sent while it stands still",
+          "[migrate][session]") {
+  SessionWorld world({.timeout = 2s, .timeout_action = TimeoutAction::freeze, .bandwidth_max = 1 << 20});
+  world.volume.write(Extent{{0}, 1024}, 3);
+  world.migrate();
+  check_settled(world);
+  CHECK(world.destination_runs());
+  REQUIRE(world.report.rounds.size() == 2);
+  CHECK(world.report.rounds[0].bytes_left >= 1 << 20);
+  CHECK(world.report.rounds[1].data_bytes >= world.report.rounds[0].bytes_left);
+  CHECK(world.report.total <= 4s);
+}
+
+TEST_CASE("a freeze that cannot be over before --freeze-timeout is not tried", "[migrate][session]") {
+  SessionWorld world({.freeze_timeout = 2s,
+                      .timeout = 2s,
+                      .timeout_action = TimeoutAction::freeze,
+                      .bandwidth_max = 1 << 20});
+  world.volume.write(Extent{{0}, 1024}, 3);
+  world.migrate();
+  check_rolled_back(world, Errc::not_converging);
+  CHECK(world.report.failure->sentence.find("--freeze-timeout 2000 ms") != std::string::npos);
+  CHECK_FALSE(world.story.has("source stops"));
+}
+
+TEST_CASE("a round whose end nobody acknowledges does not keep --timeout waiting for ever", "[migrate][session]") {
+  SessionWorld world({.freeze_timeout = 3s, .timeout = 2s, .timeout_action = TimeoutAction::freeze});
+  world.to_source->before_send(swallow<RoundAck>());
+  world.migrate();
+  check_rolled_back(world, Errc::not_converging);
+  CHECK(world.report.total >= 5s);
+  CHECK(world.report.total <= 6s);
+}
+
+TEST_CASE("what was frozen before --timeout is not disturbed by it", "[migrate][session]") {
+  SessionWorld world({.freeze_timeout = 60s, .timeout = 2s, .switchover_bandwidth_max = 100'000});
+  world.migrate();
+  check_settled(world);
+  CHECK(world.destination_runs());
+  CHECK(world.report.total > 10s);
+}
+
 TEST_CASE("the freeze ends after --freeze-timeout when the destination goes silent", "[migrate][session]") {
   SessionWorld world({.freeze_timeout = 10s});
   TimePoint stopped{};
