@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "checkpoint/cgroup_file.h"
 
 namespace vmigrate {
 namespace {
@@ -60,16 +61,21 @@ std::vector<Hierarchy> mounted_hierarchies() {
   return found;
 }
 
-/// The v1 freezer wins: where it is mounted, the runtimes use it.
-Hierarchy freezing_hierarchy() {
+/// A v1 controller wins: where it is mounted, the runtimes use it.
+std::optional<Hierarchy> hierarchy_of(std::string_view controller) {
   const auto all = mounted_hierarchies();
-  const auto is_v1_freezer = [](const Hierarchy& one) { return contains_word(one.options, "freezer"); };
+  const auto is_v1 = [&](const Hierarchy& one) { return contains_word(one.options, controller); };
   const auto is_v2 = [](const Hierarchy& one) { return one.version == Cgroup::Version::v2; };
-  auto chosen = std::find_if(all.begin(), all.end(), is_v1_freezer);
+  auto chosen = std::find_if(all.begin(), all.end(), is_v1);
   if (chosen == all.end()) chosen = std::find_if(all.begin(), all.end(), is_v2);
-  if (chosen == all.end())
-    throw Error(Errc::incompatible_host, "no cgroup hierarchy with a freezer is mounted on this host");
+  if (chosen == all.end()) return std::nullopt;
   return *chosen;
+}
+
+Hierarchy freezing_hierarchy() {
+  const auto found = hierarchy_of("freezer");
+  if (!found) throw Error(Errc::incompatible_host, "no cgroup hierarchy with a freezer is mounted on this host");
+  return *found;
 }
 
 /// The path within `hierarchy` in the text of a /proc/PID/cgroup; empty if it is not there.
@@ -79,7 +85,8 @@ std::string path_in(const Hierarchy& hierarchy, std::istream& proc_cgroup) {
     const auto second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
     const auto controllers = line.substr(first + 1, second - first - 1);
-    const bool is_ours = hierarchy.version == Cgroup::Version::v1 ? contains_word(controllers, "freezer")
+    const auto one_of_them = controllers.substr(0, controllers.find(','));
+    const bool is_ours = hierarchy.version == Cgroup::Version::v1 ? contains_word(hierarchy.options, one_of_them)
                                                                   : controllers.empty();
     if (is_ours) return line.substr(second + 1);
   }
@@ -102,6 +109,14 @@ std::string path_within_namespace(const Hierarchy& hierarchy, pid_t pid) {
   std::thread([&] {
     if (::setns(theirs.get(), CLONE_NEWCGROUP) == 0) path = path_of(hierarchy, pid);
   }).join();
+  return path;
+}
+
+/// The cgroup that a container was put into, even if its init moved itself deeper.
+std::string path_of_container(const Hierarchy& hierarchy, pid_t init) {
+  std::string path = path_of(hierarchy, init);
+  const std::string inner = path_within_namespace(hierarchy, init);
+  if (inner.size() > 1 && path.size() > inner.size() && path.ends_with(inner)) path.resize(path.size() - inner.size());
   return path;
 }
 
@@ -130,24 +145,12 @@ bool may_be_frozen(const Hierarchy& hierarchy, const std::string& path) {
          !is_at_or_above(path, path_of(hierarchy, ::getpid()));
 }
 
-std::string contents_of(const fs::path& file) {
-  std::ifstream stream(file);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-void write_to(const fs::path& file, std::string_view text) {
-  const UniqueFd fd(check_syscall(::open(file.c_str(), O_WRONLY | O_CLOEXEC), "open", file.native()));
-  check_syscall(::write(fd.get(), text.data(), text.size()), "write", file.native());
-}
-
 }  // namespace
 
 std::optional<Cgroup> Cgroup::of_container(pid_t init) {
   const Hierarchy hierarchy = freezing_hierarchy();
-  std::string path = path_of(hierarchy, init);
+  const std::string path = path_of_container(hierarchy, init);
   if (path.empty()) return std::nullopt;
-  const std::string inner = path_within_namespace(hierarchy, init);
-  if (inner.size() > 1 && path.size() > inner.size() && path.ends_with(inner)) path.resize(path.size() - inner.size());
   if (!may_be_frozen(hierarchy, path))
     throw Error(Errc::unsupported_container, "the container has no cgroup of its own: its init is in " + path);
   return Cgroup(hierarchy.version, directory_of(hierarchy, path));
@@ -159,6 +162,13 @@ std::optional<Cgroup> Cgroup::at(const std::string& path) {
   Cgroup cgroup(hierarchy.version, directory_of(hierarchy, path));
   if (!cgroup.exists()) return std::nullopt;
   return cgroup;
+}
+
+fs::path Cgroup::directory_of_container(pid_t init, std::string_view controller) {
+  const auto hierarchy = hierarchy_of(controller);
+  if (!hierarchy) return {};
+  const std::string path = path_of_container(*hierarchy, init);
+  return may_be_frozen(*hierarchy, path) ? directory_of(*hierarchy, path) : fs::path();
 }
 
 std::string Cgroup::path_of_ours() { return path_of(freezing_hierarchy(), ::getpid()); }

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace vmigrate {
@@ -25,6 +26,9 @@ class Cgroup {
   static std::optional<Cgroup> of_container(pid_t init);
   /// The cgroup `path` as /proc/PID/cgroup would name it; nothing if it does not exist or must not be frozen.
   static std::optional<Cgroup> at(const std::string& path);
+  /// The directory of the same cgroup in the hierarchy of another controller, "cpu" for example; in v2 it may lack that
+  /// controller's files. Empty if there is none.
+  static std::filesystem::path directory_of_container(pid_t init, std::string_view controller);
   /// The path of our own cgroup in that hierarchy, as in /proc/self/cgroup.
   static std::string path_of_ours();
 

@@ -19,9 +19,10 @@ struct RoundStats {
   std::uint64_t wire_bytes = 0;    ///< bytes that went over the wire, headers included
   Duration duration{};             ///< drain to acknowledgement
   std::uint64_t bytes_left = 0;    ///< written meanwhile: what the next round has to look at
+  unsigned throttle_percent = 0;   ///< how much less CPU time the container got meanwhile
 };
 
-enum class Verdict { copy_again, freeze_now, give_up };
+enum class Verdict { copy_again, throttle, freeze_now, give_up };
 enum class OnStall { freeze, abort };
 /// What to do when the time is over in which it should have been frozen.
 enum class TimeoutAction { cancel, freeze };
@@ -30,6 +31,7 @@ enum class TimeoutAction { cancel, freeze };
 struct Decision {
   Verdict verdict;
   std::string reason;
+  unsigned throttle_percent = 0;   ///< for the next rounds, with Verdict::throttle
 };
 
 /// No clock, no logging, no state: any migration can be replayed from its report.
@@ -37,6 +39,7 @@ struct ConvergencePolicy {
   Duration downtime_max;            ///< --max-downtime
   std::uint32_t rounds_max = 10;    ///< --max-rounds
   OnStall on_stall = OnStall::freeze;
+  bool throttles = false;           ///< --auto-converge, and the container can be throttled
   Duration fixed_downtime{};        ///< dump, restore and round trips, as known before the freeze
   std::uint64_t memory_bytes = 0;   ///< checkpoint to be sent while frozen, as known before the freeze
   /// --switchover-bandwidth. The operator's word, so it counts even where rounds were faster or slower: they may have
@@ -46,7 +49,8 @@ struct ConvergencePolicy {
   /// The downtime if the freeze came now. `rounds` is not empty.
   Duration estimated_downtime(std::span<const RoundStats> rounds) const;
   /// After the last of `rounds` (not empty): freeze_now when the estimate fits downtime_max, or there is nothing left;
-  /// at the round cap or when the dirty set stopped shrinking, what on_stall says; copy_again otherwise.
+  /// at the round cap or when the dirty set stopped shrinking, throttle as long as there is a further step, then what
+  /// on_stall says; copy_again otherwise.
   Decision decide(std::span<const RoundStats> rounds) const;
   /// When there is no time for another round: freeze_now if the estimate fits `freeze_timeout`, since a freeze that is
   /// sure to be rolled back helps nobody; give_up otherwise, and when `rounds` is empty.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "checkpoint/image_dir.h"
@@ -41,16 +42,23 @@ class Departure {
   virtual Task<std::uint64_t> trim() = 0;
   /// Starts remembering writes. The result must not outlive the departure.
   virtual ArmedTracker arm_tracker() = 0;
+  /// Begins to measure what CPU time it uses. Returns what throttle() will change, for the waybill; nothing if it
+  /// cannot be throttled.
+  virtual std::optional<CpuLimit> watch_cpu() = 0;
+  /// Gives it `percent` less CPU time than it used between watch_cpu() and the first call. Only once a waybill has what
+  /// watch_cpu() returned. stop() and resume() undo it. Throws Error.
+  virtual void throttle(unsigned percent) = 0;
 
   // Standing still.
-  /// Links down, then every task frozen. On failure it runs as before.
+  /// Links down, then every task frozen, and nothing throttled any more: CRIU works within its tasks, and the limits go
+  /// with the checkpoint. On failure it runs as before.
   virtual Task<> stop() = 0;
   /// The processes, written down. Only while stopped.
   virtual Task<> dump() = 0;
   virtual const ImageDir& checkpoint() const = 0;
   /// True only if the kernel says that every task is frozen.
   virtual Task<bool> is_stopped() = 0;
-  /// Undoes stop(), as far as it got. Before GIVEN only.
+  /// Undoes stop(), as far as it got, and throttle(). Before GIVEN only.
   virtual Task<> resume() = 0;
 
   // After GIVEN is recorded.

@@ -39,6 +39,7 @@ json encode(const MigrationOptions& options) {
           {"freeze_timeout_ms", options.freeze_timeout.count()},
           {"rounds_max", options.rounds_max},
           {"on_stall", options.on_stall},
+          {"auto_converge", options.auto_converge},
           {"timeout_ms", options.timeout.count()},
           {"timeout_action", options.timeout_action},
           {"tracker", options.tracker},
@@ -77,6 +78,7 @@ MigrationOptions decode_options(const json& in) {
   options.freeze_timeout = std::chrono::milliseconds(bounded(in, "freeze_timeout_ms", kMillisecondsMax));
   options.rounds_max = static_cast<std::uint32_t>(bounded(in, "rounds_max", 1000));
   options.on_stall = choice<OnStall>(in, "on_stall");
+  options.auto_converge = in.at("auto_converge");
   options.timeout = std::chrono::milliseconds(bounded(in, "timeout_ms", kTimeoutMillisecondsMax));
   options.timeout_action = choice<TimeoutAction>(in, "timeout_action");
   options.tracker = choice<TrackerKind>(in, "tracker");
@@ -178,6 +180,7 @@ ConvergencePolicy policy_of(const Offer& offer) {
   return {.downtime_max = offer.options.downtime_max,
           .rounds_max = offer.options.rounds_max,
           .on_stall = offer.options.on_stall,
+          .throttles = offer.options.auto_converge,
           .fixed_downtime = kFixedFreezeCost,
           .memory_bytes = offer.memory_bytes,
           .frozen_bytes_per_second = offer.options.switchover_bandwidth_max};

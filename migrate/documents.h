@@ -35,6 +35,7 @@ struct MigrationOptions {
   std::chrono::milliseconds freeze_timeout{10'000};    ///< from freeze to GIVEN; then the source goes on
   std::uint32_t rounds_max = 10;
   OnStall on_stall = OnStall::freeze;
+  bool auto_converge = false;                          ///< a container that does not converge gets less CPU time
   std::chrono::milliseconds timeout{0};                ///< from the start to the freeze; 0: none
   TimeoutAction timeout_action = TimeoutAction::cancel;
   TrackerKind tracker = TrackerKind::automatic;

@@ -15,14 +15,16 @@ Duration from_seconds(double value) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value));
 }
 
-RoundStats predict_round(const EstimateInput& input, std::uint32_t number, std::uint64_t bytes) {
+/// Less CPU time is taken for as much less to write.
+RoundStats predict_round(const EstimateInput& input, std::uint32_t number, std::uint64_t bytes, unsigned throttle) {
   RoundStats round;
   round.round = number;
   round.blocks_dirty = bytes / kBlockBytes;
   round.data_bytes = bytes;
   round.wire_bytes = bytes;
   round.duration = from_seconds(static_cast<double>(bytes) / input.bytes_per_second) + input.round_trip;
-  round.bytes_left = dirty_bytes_after(input.samples, round.duration, input.used_bytes);
+  round.bytes_left = dirty_bytes_after(input.samples, round.duration, input.used_bytes) * (100 - throttle) / 100;
+  round.throttle_percent = throttle;
   return round;
 }
 
@@ -47,8 +49,11 @@ Estimate estimate(const EstimateInput& input) {
   Estimate result;
   std::uint64_t bytes = input.used_bytes;
   Decision decision{Verdict::copy_again, {}};
-  for (std::uint32_t number = 1; decision.verdict == Verdict::copy_again; ++number) {
-    result.rounds.push_back(predict_round(input, number, bytes));
+  unsigned throttle = 0;
+  for (std::uint32_t number = 1;
+       decision.verdict == Verdict::copy_again || decision.verdict == Verdict::throttle; ++number) {
+    if (decision.verdict == Verdict::throttle) throttle = decision.throttle_percent;
+    result.rounds.push_back(predict_round(input, number, bytes, throttle));
     result.total += result.rounds.back().duration;
     bytes = result.rounds.back().bytes_left;
     decision = input.policy.decide(result.rounds);

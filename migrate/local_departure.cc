@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "checkpoint/container_config.h"
 #include "checkpoint/container_memory.h"
+#include "checkpoint/cpu_throttle.h"
 #include "checkpoint/frozen_container.h"
 #include "checkpoint/network.h"
 #include "checkpoint/stray_commands.h"
@@ -48,7 +49,7 @@ class LocalDeparture final : public Departure {
       : host_(host), found_(std::move(found)), journal_(std::move(journal)) {}
 
   void open();
-  Task<> adopt(SourceState state);
+  Task<> adopt(SourceState state, const std::optional<CpuLimit>& cpu_limit);
 
   const Offer& offer() const override { return found_.offer; }
   Journal& journal() override {
@@ -63,6 +64,8 @@ class LocalDeparture final : public Departure {
 
   Task<std::uint64_t> trim() override;
   ArmedTracker arm_tracker() override;
+  std::optional<CpuLimit> watch_cpu() override;
+  void throttle(unsigned percent) override;
   Task<> stop() override;
   Task<> dump() override;
   const ImageDir& checkpoint() const override { return *checkpoint_; }
@@ -84,6 +87,7 @@ class LocalDeparture final : public Departure {
   std::optional<Journal> journal_;   ///< none in a dry run
   std::unique_ptr<Volume> volume_;
   std::optional<DigestIndex> digests_;
+  std::optional<CpuThrottle> throttle_;
   std::unique_ptr<NetworkHold> hold_;
   std::optional<FrozenContainer> frozen_;
   std::optional<FencedContainer> fenced_;
@@ -98,6 +102,17 @@ Task<std::uint64_t> LocalDeparture::trim() {
 
 ArmedTracker LocalDeparture::arm_tracker() {
   return vmigrate::arm_tracker(found_.offer.options.tracker, host_.pool, found_.device, *volume_, *digests_);
+}
+
+std::optional<CpuLimit> LocalDeparture::watch_cpu() {
+  auto throttle = CpuThrottle::of_container(found_.container.init_pid, std::chrono::steady_clock::now());
+  if (!throttle) return std::nullopt;
+  throttle_.emplace(std::move(*throttle));
+  return throttle_->limit();
+}
+
+void LocalDeparture::throttle(unsigned percent) {
+  throttle_->hold_back(percent, std::chrono::steady_clock::now());
 }
 
 void LocalDeparture::open() {
@@ -123,8 +138,9 @@ void LocalDeparture::forget() noexcept {
 
 /// Ends what the dead agent's commands were doing. What may belong to the destination stands still afterwards, even if
 /// somebody has thawed it meanwhile; what is surely ours is left to resume().
-Task<> LocalDeparture::adopt(SourceState state) {
-  const auto work = [this] {
+Task<> LocalDeparture::adopt(SourceState state, const std::optional<CpuLimit>& cpu_limit) {
+  const auto work = [this, &cpu_limit] {
+    if (cpu_limit) put_back(*cpu_limit);
     auto images = ImageDir::take_over(host_.state.scratch(), checkpoint_name());
     if (images) checkpoint_.emplace(std::move(*images));
     if (checkpoint_) end_commands_on(checkpoint_->path(), kDumpPatience);
@@ -160,6 +176,8 @@ Task<> LocalDeparture::stop() {
   checkpoint_.emplace(
       ImageDir::create(host_.state.scratch(), checkpoint_name(), found_.offer.checkpoint_bytes_max));
   hold_ = hold_network(found_.offer.network);
+  // A task without CPU time left does not come to the point where it freezes.
+  if (throttle_) throttle_->let_go();
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
 }
 
@@ -177,6 +195,7 @@ Task<> LocalDeparture::resume() {
     frozen_.reset();
     hold_.reset();
     checkpoint_.reset();
+    if (throttle_) throttle_->let_go();
   } catch (const std::exception&) {
     failure = std::current_exception();
   }
@@ -315,7 +334,7 @@ Task<std::unique_ptr<Departure>> adopt_departure(LocalHost host, const Waybill& 
   const auto newest = journal.newest_of(waybill.migration);
   const SourceState state = source_after_crash(newest ? std::optional(newest->type) : std::nullopt);
   auto departure = std::make_unique<LocalDeparture>(host, std::move(found), std::move(journal));
-  co_await departure->adopt(state);
+  co_await departure->adopt(state, waybill.cpu_limit);
   co_return departure;
 }
 

@@ -72,6 +72,8 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->capture_default_str();
   app.add_option("--on-stall", options.on_stall, "what to do when it does not converge: freeze or abort")
       ->transform(CLI::CheckedTransformer(kOnStall))->default_str("freeze");
+  app.add_flag("--auto-converge", options.auto_converge,
+               "give a container that does not converge less CPU time, step by step, before --on-stall applies");
   app.add_option("--timeout", storage.timeout_s, "--timeout-action applies if it is not frozen by then, in s; 0: none")
       ->check(CLI::Range(0, 30 * 24 * 3600))->capture_default_str();
   app.add_option("--timeout-action", options.timeout_action, "cancel, or freeze if the rest fits --freeze-timeout")

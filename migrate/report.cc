@@ -85,7 +85,8 @@ json to_json(const RoundStats& round) {
           {"zero_bytes", round.zero_bytes},
           {"wire_bytes", round.wire_bytes},
           {"seconds", seconds(round.duration)},
-          {"left_bytes", round.bytes_left}};
+          {"left_bytes", round.bytes_left},
+          {"throttle_percent", round.throttle_percent}};
 }
 
 json to_json(const MigrationReport& report) {
@@ -102,6 +103,7 @@ json to_json(const MigrationReport& report) {
               {"downtime", to_json(report.downtime)},
               {"total_seconds", seconds(report.total)},
               {"wire_bytes", report.wire_bytes},
+              {"throttle_percent", report.throttle_percent},
               {"verified", report.was_verified},
               {"kept_image", report.kept_image}};
   for (const auto& round : report.rounds) out["rounds"].push_back(to_json(round));

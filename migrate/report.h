@@ -65,6 +65,7 @@ struct MigrationReport {
   Downtime downtime;
   Duration total{};
   std::uint64_t wire_bytes = 0;
+  unsigned throttle_percent = 0;         ///< of the last step, undone since
   std::optional<Bits128> image_digest;   ///< of the volume as frozen, the same on both sides
   bool was_verified = false;             ///< both sides read the whole image again while frozen
   std::string kept_image;                ///< the source's copy, renamed

@@ -136,11 +136,7 @@ Task<> SourceSession::introduce() {
   if (answer.offer_checksum != checksum_of(offer))
     throw Error(Errc::protocol_violation, "the offer did not reach " + parts_.channel.peer_name() + " as it was sent");
   agent_ = parts_.dialled.empty() ? answer.agent : parts_.dialled;
-  parts_.departure.note({.side = Side::source,
-                         .migration = parts_.id,
-                         .peer = parts_.channel.peer_name(),
-                         .peer_agent = agent_,
-                         .offer = parts_.departure.offer()});
+  note_waybill({});
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
   pacer_.emplace(parts_.clock, parts_.departure.offer().options.bandwidth_max);
@@ -173,6 +169,7 @@ Task<> SourceSession::copy_while_running() {
   const std::uint64_t trimmed = co_await parts_.departure.trim();
   if (trimmed > 0) remark("discarded " + format_bytes(trimmed) + " of unused space");
   armed_ = parts_.departure.arm_tracker();
+  if (policy_.throttles) watch_cpu();
   report_.tracker = armed_.tracker->name();
   if (!armed_.remark.empty()) remark(armed_.remark);
   sink_ = std::make_unique<RemoteBlockSink>(RemoteBlockSink::Parts{
@@ -186,6 +183,9 @@ Task<> SourceSession::copy_while_running() {
     const Decision decision = decide();
     switch (decision.verdict) {
       case Verdict::copy_again:
+        continue;
+      case Verdict::throttle:
+        throttle(decision);
         continue;
       case Verdict::freeze_now:
         remark("freezing: " + decision.reason);
@@ -205,6 +205,29 @@ Decision SourceSession::decide() const {
   Decision decision = policy_.decide_at_once(report_.rounds, options().freeze_timeout);
   decision.reason = "--timeout (" + format_duration(options().timeout) + ") passed: " + decision.reason;
   return decision;
+}
+
+void SourceSession::watch_cpu() {
+  cpu_limit_ = parts_.departure.watch_cpu();
+  policy_.throttles = cpu_limit_.has_value();
+  if (!policy_.throttles) remark("it cannot be throttled: no cgroup holds its CPU time");
+}
+
+/// The waybill first: were we killed, whoever comes next has to know what to put back.
+void SourceSession::throttle(const Decision& decision) {
+  const std::string percent = std::to_string(decision.throttle_percent) + " %";
+  try {
+    if (cpu_limit_) note_waybill(std::exchange(cpu_limit_, std::nullopt));
+    parts_.departure.throttle(decision.throttle_percent);
+  } catch (const Error& error) {
+    policy_.throttles = false;
+    return remark("it cannot be throttled by " + percent + ": " + error.what());
+  }
+  throttle_percent_ = report_.throttle_percent = decision.throttle_percent;
+  log(LogLevel::info, stage_.label() + " event=throttle percent=" + std::to_string(decision.throttle_percent));
+  parts_.progress.report({{"event", "throttle"},
+                          {"percent", decision.throttle_percent},
+                          {"message", "throttling: " + percent + " less CPU time; " + decision.reason}});
 }
 
 /// One round. A tracker that lost its way is replaced, and everything is compared once.
@@ -276,6 +299,7 @@ std::uint64_t SourceSession::wire_bytes() const {
 
 Task<> SourceSession::hand_over() {
   co_await parts_.departure.stop();
+  throttle_percent_ = 0;
   lap("freeze");
   co_await parts_.departure.dump();
   lap("dump");
@@ -455,8 +479,18 @@ Task<> SourceSession::tell(const Message& message) {
 
 // --- small things -------------------------------------------------------------------------------------------------
 
+void SourceSession::note_waybill(std::optional<CpuLimit> cpu_limit) {
+  parts_.departure.note({.side = Side::source,
+                         .migration = parts_.id,
+                         .peer = parts_.channel.peer_name(),
+                         .peer_agent = agent_,
+                         .offer = parts_.departure.offer(),
+                         .cpu_limit = std::move(cpu_limit)});
+}
+
 void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before) {
   stats.wire_bytes = wire_bytes() - wire_bytes_before;
+  stats.throttle_percent = throttle_percent_;
   report_.rounds.push_back(stats);
   json event = to_json(stats);
   event["event"] = "round";

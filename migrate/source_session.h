@@ -56,6 +56,8 @@ class SourceSession {
   Task<> come_to_the_freeze();
   Task<> copy_while_running();
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
+  void watch_cpu();
+  void throttle(const Decision& decision);
   Task<> hand_over_in_time();
   Task<> hand_over_until_closed(std::exception_ptr& thrown);
   Task<> close_when_budget_is_spent();
@@ -74,6 +76,7 @@ class SourceSession {
 
   void hang_up() noexcept;
   std::uint64_t wire_bytes() const;
+  void note_waybill(std::optional<CpuLimit> cpu_limit);
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
   void remark(const std::string& text);
   void lap(const char* part);
@@ -86,6 +89,8 @@ class SourceSession {
 
   Parts parts_;
   ArmedTracker armed_;
+  std::optional<CpuLimit> cpu_limit_;      ///< until it is noted
+  unsigned throttle_percent_ = 0;
   std::optional<Pacer> pacer_;
   std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks
   std::unique_ptr<RemoteBlockSink> sink_;

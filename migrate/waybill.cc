@@ -15,6 +15,14 @@ Side side_called(const std::string& word) {
   return word == "source" ? Side::source : Side::destination;
 }
 
+json encode(const CpuLimit& limit) {
+  return {{"directory", limit.directory.native()}, {"quota", limit.quota}, {"period", limit.period}};
+}
+
+CpuLimit decode_cpu_limit(const json& in) {
+  return {in.at("directory").get<std::string>(), in.at("quota"), in.at("period")};
+}
+
 Waybill waybill_named(const std::string& container, const std::string& text) {
   Waybill waybill = waybill_from_json(text);
   if (waybill.offer.container != container)
@@ -34,7 +42,8 @@ std::string to_json(const Waybill& waybill) {
                          {"device", waybill.device.device.native()},
                          {"mount_point", waybill.device.mount_point.native()},
                          {"file_system", waybill.device.file_system},
-                         {"image", waybill.device.image.native()}};
+                         {"image", waybill.device.image.native()},
+                         {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)}};
   return document.dump();
 }
 
@@ -49,6 +58,7 @@ Waybill waybill_from_json(const std::string& text) try {
   waybill.bundle = document.at("bundle").get<std::string>();
   waybill.device = {document.at("device").get<std::string>(), document.at("mount_point").get<std::string>(),
                     document.at("file_system"), document.at("image").get<std::string>()};
+  if (const json& limit = document.at("cpu_limit"); !limit.is_null()) waybill.cpu_limit = decode_cpu_limit(limit);
   return waybill;
 } catch (const json::exception& failure) {
   throw Error(Errc::internal, std::string("this is no waybill: ") + failure.what());

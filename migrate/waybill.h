@@ -3,9 +3,11 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "checkpoint/cpu_throttle.h"
 #include "engine/mounted_device.h"
 #include "migrate/documents.h"
 #include "migrate/note_dir.h"
@@ -23,6 +25,7 @@ struct Waybill {
   Offer offer;
   std::filesystem::path bundle;         ///< source: the directory of config.json
   MountedDevice device;                 ///< source: what carries the root file system
+  std::optional<CpuLimit> cpu_limit;    ///< source: what throttling changes, noted before it does
 };
 
 std::string to_json(const Waybill& waybill);

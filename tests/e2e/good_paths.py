@@ -50,7 +50,8 @@ def check_it_moved(container, move, source, destination, rounds_min=2):
     assert [each["round"] for each in rounds] == list(range(1, len(rounds) + 1)) and len(rounds) >= rounds_min, rounds
     assert rounds[-1]["left_bytes"] == 0, rounds
     for each in rounds:
-        assert set(each) == {"round", "dirty_blocks", "data_bytes", "zero_bytes", "wire_bytes", "seconds", "left_bytes"}, each
+        assert set(each) == {"round", "dirty_blocks", "data_bytes", "zero_bytes", "wire_bytes", "seconds", "left_bytes",
+                             "throttle_percent"}, each
         assert each["data_bytes"] + each["zero_bytes"] <= each["dirty_blocks"] * 4096, each
 
     told = [event["state"] for event in move.events if event["event"] == "state" and event["side"] == "source"]

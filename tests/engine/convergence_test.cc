@@ -108,6 +108,39 @@ TEST_CASE("when time is over it is frozen only if it is done before --freeze-tim
   CHECK(policy().decide_at_once(unknown, 24h).verdict == Verdict::give_up);
 }
 
+TEST_CASE("before it gives up it throttles, step by step", "[engine]") {
+  auto rule = policy();
+  rule.throttles = true;
+  rule.on_stall = OnStall::abort;
+  auto rounds = rounds_leaving({400, 400});
+  CHECK(rule.decide(rounds).verdict == Verdict::copy_again);
+  rounds = rounds_leaving({400, 400, 400});
+  std::vector<unsigned> percents;
+  Decision decision = rule.decide(rounds);
+  for (; decision.verdict == Verdict::throttle; decision = rule.decide(rounds)) {
+    percents.push_back(decision.throttle_percent);
+    CHECK(decision.reason.find("does not shrink any more") != std::string::npos);
+    rounds.push_back(rounds.back());
+    rounds.back().throttle_percent = decision.throttle_percent;
+  }
+  CHECK(percents == std::vector<unsigned>{50, 75, 88, 94, 97, 99});
+  CHECK(decision.verdict == Verdict::give_up);
+}
+
+TEST_CASE("a step that helps is not followed by another, until there are no rounds left", "[engine]") {
+  auto rule = policy();
+  rule.throttles = true;
+  auto rounds = rounds_leaving({400, 400, 400, 360, 320, 280, 250, 220, 200});
+  for (std::size_t index = 3; index < rounds.size(); ++index) rounds[index].throttle_percent = 50;
+  CHECK(rule.decide(rounds).verdict == Verdict::copy_again);
+  rounds.push_back(rounds.back());
+  rounds.back().bytes_left = 180 * kMiB;
+  CHECK(rule.decide(rounds).verdict == Verdict::throttle);
+  CHECK(rule.decide(rounds).throttle_percent == 75);
+  rounds.back().throttle_percent = 99;
+  CHECK(rule.decide(rounds).verdict == Verdict::freeze_now);
+}
+
 TEST_CASE("every decision says why", "[engine]") {
   const auto decision = policy().decide(rounds_leaving({400, 400, 400}));
   CHECK(decision.reason == "the dirty set does not shrink any more; estimated downtime 4000 ms, allowed 500 ms");

@@ -9,6 +9,7 @@
 //   events      how many files the inotify watch on /data has seen appear; `touch NAME` makes one
 //   N           (a number; mode sqlite) insert row N; the answer "ok N" is sent after the commit
 //   count       (mode sqlite) number of rows, largest row
+//   load R B    from now on, write new content to the B bytes of /data/load, R bytes per second; once
 //   uring       opens an io_uring, which CRIU cannot dump: the way to a failing checkpoint
 //
 // Usage: ct_probe counter|inotify|sqlite
@@ -57,6 +58,32 @@ static void *count_for_ever(void *unused) {
     char text[24];
     int length = snprintf(text, sizeof text, "%20llu\n", atomic_fetch_add(&counter, 1) + 1);
     check(pwrite(fd, text, (size_t)length, 0) == length, "/data/counter");
+  }
+  return unused;
+}
+
+static struct { long long bytes_per_second, bytes; } load;
+
+static void *write_for_ever(void *unused) {
+  static unsigned long long piece[8192];
+  unsigned long long state = 88172645463325252ull;
+  int fd = open("/data/load", O_RDWR | O_CREAT, 0644);
+  struct timespec due;
+  check(fd >= 0, "/data/load");
+  clock_gettime(CLOCK_MONOTONIC, &due);
+  for (long long at = 0;; at = (at + (long long)sizeof piece) % load.bytes) {
+    for (size_t i = 0; i < sizeof piece / sizeof *piece; ++i) {
+      for (int turn = 0; turn < 8; ++turn) state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+      piece[i] = state;
+    }
+    check(pwrite(fd, piece, sizeof piece, at) == sizeof piece, "/data/load");
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    due.tv_nsec += (long)(1000000000ll * (long long)sizeof piece / load.bytes_per_second);
+    for (; due.tv_nsec >= 1000000000; due.tv_nsec -= 1000000000) ++due.tv_sec;
+    // Who was held back does not write faster afterwards.
+    if (now.tv_sec > due.tv_sec || (now.tv_sec == due.tv_sec && now.tv_nsec > due.tv_nsec + 100000000)) due = now;
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
   }
   return unused;
 }
@@ -123,6 +150,9 @@ static void answer(const char *ask, char *reply, size_t size) {
   } else if (!strcmp(ask, "events")) {
     if (inotify_fd >= 0) read_events();
     snprintf(reply, size, "%u\n", events);
+  } else if (sscanf(ask, "load %lld %lld", &load.bytes_per_second, &load.bytes) == 2) {
+    pthread_t thread;
+    snprintf(reply, size, "%s\n", pthread_create(&thread, NULL, write_for_ever, NULL) == 0 ? "ok" : "error");
   } else if (!strcmp(ask, "uring")) {
     char parameters[120] = {0};
     snprintf(reply, size, "fd %ld\n", syscall(SYS_io_uring_setup, 1, parameters));

@@ -66,7 +66,7 @@ class Doorstep final : public Listener {
 
 const std::string kOptions =
     R"({"downtime_max_ms":1000,"freeze_timeout_ms":10000,"rounds_max":30,"on_stall":"freeze","tracker":"auto",)"
-    R"("timeout_ms":0,"timeout_action":"cancel",)"
+    R"("timeout_ms":0,"timeout_action":"cancel","auto_converge":false,)"
     R"("compression":"auto","verify":false,"bandwidth_max":0,"switchover_bandwidth_max":0,"streams":0,)"
     R"("keep_source_s":86400,"sample_s":5})";
 

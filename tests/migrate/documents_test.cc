@@ -18,6 +18,7 @@ MigrationOptions unusual_options() {
           .freeze_timeout = 4567ms,
           .rounds_max = 8,
           .on_stall = OnStall::abort,
+          .auto_converge = true,
           .timeout = 89s,
           .timeout_action = TimeoutAction::freeze,
           .tracker = TrackerKind::rescan,
@@ -98,6 +99,7 @@ TEST_CASE("an offer arrives as it was made", "[migrate][documents]") {
   CHECK(read.options.downtime_max == 123ms);
   CHECK(read.options.freeze_timeout == 4567ms);
   CHECK(read.options.on_stall == OnStall::abort);
+  CHECK(read.options.auto_converge);
   CHECK(read.options.timeout == 89s);
   CHECK(read.options.timeout_action == TimeoutAction::freeze);
   CHECK(read.options.tracker == TrackerKind::rescan);

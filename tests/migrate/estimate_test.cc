@@ -52,6 +52,15 @@ TEST_CASE("a container that writes faster than the link is predicted not to conv
   CHECK_FALSE(result.reason.empty());
 }
 
+TEST_CASE("what --auto-converge would do is predicted, too", "[migrate][estimate]") {
+  EstimateInput input = input_with(20 * kMega);
+  input.policy.throttles = true;
+  const Estimate result = estimate(input);
+  CHECK(result.converges);
+  CHECK(result.rounds.front().throttle_percent == 0);
+  CHECK(result.rounds.back().throttle_percent >= 75);
+}
+
 TEST_CASE("writes are interpolated within the sample and continued beyond it", "[migrate][estimate]") {
   const std::vector<DirtySample> samples = {{1s, 1000}, {2s, 1500}, {3s, 1600}};
   CHECK(dirty_bytes_after(samples, 0s, 99999) == 0);

@@ -52,6 +52,7 @@ TEST_CASE("three words are a migration with sensible defaults", "[migrate][optio
   CHECK(command.errand.options.freeze_timeout == 10s);
   CHECK(command.errand.options.rounds_max == 10);
   CHECK(command.errand.options.on_stall == OnStall::freeze);
+  CHECK_FALSE(command.errand.options.auto_converge);
   CHECK(command.errand.options.timeout == 0s);
   CHECK(command.errand.options.timeout_action == TimeoutAction::cancel);
   CHECK(command.errand.options.tracker == TrackerKind::automatic);
@@ -73,8 +74,8 @@ TEST_CASE("a kept copy is removed before its time only by its full name", "[migr
 TEST_CASE("every option arrives", "[migrate][options]") {
   const MigrateCommand command = parse_migration(
       {"--pull", "--dry-run", "--json", "--max-downtime", "250", "--freeze-timeout", "20", "--max-rounds", "7",
-       "--on-stall", "abort", "--timeout", "90", "--timeout-action", "freeze", "--tracker", "rescan", "--compress", "lz4", "--bandwidth", "10M", "--verify",
-       "--switchover-bandwidth", "1G",
+       "--on-stall", "abort", "--auto-converge", "--timeout", "90", "--timeout-action", "freeze", "--tracker", "rescan",
+       "--compress", "lz4", "--bandwidth", "10M", "--switchover-bandwidth", "1G", "--verify",
        "--keep-source", "48", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha",
        "beta", "ct7"});
   const MigrationOptions& options = command.errand.options;
@@ -85,6 +86,7 @@ TEST_CASE("every option arrives", "[migrate][options]") {
   CHECK(options.freeze_timeout == 20s);
   CHECK(options.rounds_max == 7);
   CHECK(options.on_stall == OnStall::abort);
+  CHECK(options.auto_converge);
   CHECK(options.timeout == 90s);
   CHECK(options.timeout_action == TimeoutAction::freeze);
   CHECK(options.tracker == TrackerKind::rescan);

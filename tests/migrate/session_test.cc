@@ -381,6 +381,82 @@ TEST_CASE("a container that writes faster than the link is not frozen with --on-
   CHECK_FALSE(world.story.has("source stops"));
 }
 
+namespace {
+
+/// A container that writes 200 blocks, 800 KiB, in every round, and less as it gets less CPU time.
+struct BusyWorld : SessionWorld {
+  explicit BusyWorld(bool auto_converge)
+      : SessionWorld({.downtime_max = 1450ms,   // 300 ms, a second for the memory, and 38 blocks
+                      .on_stall = OnStall::abort,
+                      .auto_converge = auto_converge,
+                      .bandwidth_max = 1 << 20}) {
+    to_destination->before_send(on<RoundEnd>([this](RoundEnd& end) {
+      if (end.kind == 0) volume.write(Extent{{100}, 2 * (100 - departure->throttle_percent())}, ++seed);
+      return Fate::arrives;
+    }));
+    departure->script().at_dump = [this] { percent_at_dump = departure->throttle_percent(); };
+  }
+  std::vector<unsigned> percents_told() const {
+    std::vector<unsigned> percents;
+    for (const auto& event : events.all)
+      if (event["event"] == "throttle") percents.push_back(event["percent"]);
+    return percents;
+  }
+
+  unsigned seed = 10;
+  unsigned percent_at_dump = 100;
+};
+
+}  // namespace
+
+TEST_CASE("a container that is given up without --auto-converge is throttled with it, until it fits",
+          "[migrate][session]") {
+  BusyWorld alone(false);
+  alone.migrate();
+  check_rolled_back(alone, Errc::not_converging);
+  CHECK(alone.report.failure->sentence.find("the dirty set does not shrink any more") != std::string::npos);
+  CHECK(alone.percents_told().empty());
+
+  BusyWorld helped(true);
+  helped.migrate();
+  check_settled(helped);
+  CHECK(helped.destination_runs());
+  CHECK(helped.percents_told() == std::vector<unsigned>{50, 75, 88});
+  CHECK(helped.report.throttle_percent == 88);
+  CHECK(helped.report.rounds.front().throttle_percent == 0);
+  CHECK(helped.report.rounds[helped.report.rounds.size() - 2].throttle_percent == 88);
+  CHECK(helped.report.rounds.back().throttle_percent == 0);
+  CHECK(helped.percent_at_dump == 0);
+}
+
+TEST_CASE("what was throttled is let go when the migration fails", "[migrate][session]") {
+  BusyWorld world(true);
+  SECTION("because the link is lost") {
+    world.departure->script().at_throttle = [&] { world.link->cut(); };
+    world.migrate();
+    check_rolled_back(world, Errc::connection_lost);
+  }
+  SECTION("because CRIU cannot write it down") {
+    world.departure->script().at_dump = [&] { throw Error(Errc::checkpoint_failed, "no"); };
+    world.migrate();
+    check_rolled_back(world, Errc::checkpoint_failed);
+  }
+  CHECK(world.departure->throttle_percent() == 0);
+}
+
+TEST_CASE("a container that cannot be throttled is migrated as without --auto-converge", "[migrate][session]") {
+  BusyWorld world(true);
+  SECTION("because nothing holds its CPU time") { world.departure->script().can_be_throttled = false; }
+  SECTION("because the kernel refuses") {
+    world.departure->script().at_throttle = [] { throw Error(EINVAL, "write", "cpu.max"); };
+  }
+  world.migrate();
+  check_rolled_back(world, Errc::not_converging);
+  CHECK(std::any_of(world.events.all.begin(), world.events.all.end(), [](const nlohmann::json& event) {
+    return event["event"] == "remark" && text_in(event, "message").starts_with("it cannot be throttled");
+  }));
+}
+
 TEST_CASE("when --timeout passes it is cancelled, and the failure says so", "[migrate][session]") {
   SessionWorld world({.timeout = 2s, .bandwidth_max = 1 << 20});
   world.volume.write(Extent{{0}, 1024}, 3);   // takes 4 s

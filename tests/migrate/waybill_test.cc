@@ -41,6 +41,19 @@ TEST_CASE("a waybill survives the way to the disk and back, until it is removed"
   CHECK(waybills.list().empty());
 }
 
+TEST_CASE("a waybill knows what throttling has changed, if anything", "[migrate][waybill]") {
+  CHECK_FALSE(waybill_from_json(to_json(some_waybill())).cpu_limit);
+  Waybill waybill = some_waybill();
+  waybill.cpu_limit = CpuLimit{"/sys/fs/cgroup/cpu/ct7", "-1", "100000"};
+  const Waybill read = waybill_from_json(to_json(waybill));
+  REQUIRE(read.cpu_limit);
+  CHECK(read.cpu_limit->directory == "/sys/fs/cgroup/cpu/ct7");
+  CHECK(read.cpu_limit->quota == "-1");
+  CHECK(read.cpu_limit->period == "100000");
+  CHECK_THROWS_AS(waybill_from_json(replaced(to_json(waybill), R"("quota":"-1")", R"("quota":-1)")), Error);
+  CHECK_THROWS_AS(waybill_from_json(replaced(to_json(waybill), R"("quota")", R"("quoda")")), Error);
+}
+
 TEST_CASE("a damaged waybill starts nothing", "[migrate][waybill]") {
   const std::string good = to_json(some_waybill());
   const std::vector<std::string> damaged = {

@@ -88,6 +88,10 @@ class SimDeparture final : public Departure {
     return {std::make_unique<SimTracker>(process_, image_->volume()), ""};
   }
 
+  /// Nobody asks for it here: what a crash leaves is the kernel's, and e2e looks at that.
+  std::optional<CpuLimit> watch_cpu() override { return std::nullopt; }
+  void throttle(unsigned) override { MIGRATE_ASSERT(!"it cannot be throttled"); }
+
   Task<> stop() override {
     reach("departure.stop");
     if (!host_.tree) throw Error(Errc::container_not_running, "the container is gone");

@@ -29,6 +29,8 @@ class FakeDeparture final : public Departure {
     std::function<void()> at_reclaim;
     std::function<void(FakeTracker&)> at_arm;
     bool is_thawed_by_somebody = false;    ///< the kernel says that a task runs
+    bool can_be_throttled = true;
+    std::function<void()> at_throttle;
   };
 
   FakeDeparture(MemoryVolume& volume, asio::thread_pool& pool, std::filesystem::path directory, Offer offer,
@@ -52,6 +54,7 @@ class FakeDeparture final : public Departure {
 
   Script& script() { return script_; }
   Container container() const { return container_; }
+  unsigned throttle_percent() const { return throttle_percent_; }
   FakeTracker& tracker() { return *tracker_; }
   /// From stop to resume, reclaim or the other host's run.
   TimePoint stopped_at{};
@@ -71,8 +74,19 @@ class FakeDeparture final : public Departure {
     return {std::move(tracker), ""};
   }
 
+  std::optional<CpuLimit> watch_cpu() override {
+    if (!script_.can_be_throttled) return std::nullopt;
+    return CpuLimit{"/cgroup/" + offer_.container, "max 100000", {}};
+  }
+  void throttle(unsigned percent) override {
+    MIGRATE_ASSERT(container_ == Container::running && waybills_.list().at(0).cpu_limit);
+    act("source throttles by " + std::to_string(percent), script_.at_throttle);
+    throttle_percent_ = percent;
+  }
+
   Task<> stop() override {
     MIGRATE_ASSERT(container_ == Container::running);
+    throttle_percent_ = 0;
     act("source stops", script_.at_stop);
     container_ = Container::stopped;
     co_return;
@@ -89,6 +103,7 @@ class FakeDeparture final : public Departure {
   Task<bool> is_stopped() override { co_return container_ == Container::stopped && !script_.is_thawed_by_somebody; }
   Task<> resume() override {
     MIGRATE_ASSERT(container_ == Container::running || container_ == Container::stopped);
+    throttle_percent_ = 0;
     if (container_ == Container::stopped) {
       act("source thaws", script_.at_resume);
       container_ = Container::running;
@@ -139,6 +154,7 @@ class FakeDeparture final : public Departure {
   FakeTracker* tracker_ = nullptr;
   Script script_;
   Container container_ = Container::running;
+  unsigned throttle_percent_ = 0;
 };
 
 }  // namespace vmigrate
