@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "base/async.h"
 
@@ -32,6 +33,8 @@ void check_container_id(const std::string& id);
 class ContainerRuntime {
  public:
   virtual ~ContainerRuntime() = default;
+  /// The ids of all containers it knows, in any state. Throws Error(Errc::criu_missing) where there is no runtime.
+  virtual Task<std::vector<std::string>> list() = 0;
   /// Throws Error(Errc::unknown_container).
   virtual Task<ContainerInfo> inspect(std::string id) = 0;
   /// Freezes the cgroup; returns once every task is frozen. Throws Error(Errc::freeze_timed_out) and leaves it running;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -81,6 +82,50 @@ void refuse_orphan(const std::string& runtime, const std::string& id) {
                                         ", which is not installed here; scripts/setup installs it");
 }
 
+[[noreturn]] void throw_missing(const std::vector<std::string>& runtimes) {
+  throw Error(Errc::criu_missing, (runtimes.size() > 1 ? "neither runc nor crun" : "no " + runtimes.front()) +
+                                      " is installed; scripts/setup installs both, and CRIU");
+}
+
+std::vector<std::string> list_of(const std::string& runtime) {
+  const auto result = run_command({.argv = {runtime, "list", "--quiet"}, .timeout = kCommandTimeout});
+  // crun has made no directory before its first container.
+  if (result.exit_status != 0 && !means_unknown(result.errors))
+    throw Error(Errc::incompatible_host, "`" + runtime + " list` failed: " + without_newline(result.errors));
+  std::vector<std::string> ids;
+  std::istringstream lines(result.exit_status == 0 ? result.output : "");
+  for (std::string id; std::getline(lines, id);)
+    if (!id.empty()) ids.push_back(id);
+  return ids;
+}
+
+/// Containers of a runtime that is gone: asked for one of them, refuse_orphan() says what is to be done.
+std::vector<std::string> orphans_of(const std::string& runtime) {
+  std::vector<std::string> ids;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/run/" + runtime, none))
+    if (entry.is_directory()) ids.push_back(entry.path().filename());
+  return ids;
+}
+
+std::vector<std::string> list_of_all(const std::vector<std::string>& runtimes) {
+  std::vector<std::string> ids;
+  bool has_asked = false;
+  for (const auto& runtime : runtimes) {
+    std::vector<std::string> more;
+    try {
+      more = list_of(runtime);
+      has_asked = true;
+    } catch (const Error& error) {
+      if (!is_missing(error)) throw;
+      more = orphans_of(runtime);
+    }
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  if (!has_asked) throw_missing(runtimes);
+  return ids;
+}
+
 ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::string& id) {
   std::string asked;
   for (const auto& runtime : runtimes) {
@@ -95,8 +140,7 @@ ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::strin
   if (!asked.empty())
     throw Error(Errc::unknown_container,
                 "there is no container " + id + " (asked " + asked + "); check the name and the host");
-  throw Error(Errc::criu_missing, (runtimes.size() > 1 ? "neither runc nor crun" : "no " + runtimes.front()) +
-                                      " is installed; scripts/setup installs both, and CRIU");
+  throw_missing(runtimes);
 }
 
 Cgroup cgroup_of(const ContainerInfo& container) {
@@ -145,6 +189,11 @@ class OciRuntime final : public ContainerRuntime {
  public:
   OciRuntime(asio::thread_pool& pool, std::vector<std::string> runtimes)
       : pool_(pool), runtimes_(std::move(runtimes)) {}
+
+  Task<std::vector<std::string>> list() override {
+    const auto work = [runtimes = runtimes_] { return list_of_all(runtimes); };
+    co_return co_await offload(pool_, work);
+  }
 
   Task<ContainerInfo> inspect(std::string id) override {
     check_container_id(id);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "migrate/failpoint_channel.h"
+#include "migrate/inventory.h"
 #include "migrate/journal_answer.h"
 #include "migrate/operator_link.h"
 #include "migrate/report.h"
@@ -20,7 +21,8 @@ constexpr auto kLookForWaybillsEvery = std::chrono::seconds(5);
 
 bool opens_a_conversation(const Message& message) {
   return std::holds_alternative<Open>(message) || std::holds_alternative<Pull>(message) ||
-         std::holds_alternative<Start>(message) || std::holds_alternative<Ask>(message);
+         std::holds_alternative<Start>(message) || std::holds_alternative<List>(message) ||
+         std::holds_alternative<Ask>(message);
 }
 
 /// What the rules are asked about; the rest of the document is for whoever is let in.
@@ -35,10 +37,17 @@ Deed deed_in(Action action, const std::string& document, const std::string& peer
   return deed;
 }
 
+/// Of each container that is listed; "*" is none, and stands for some.
+Deed deed_of(const List& list) {
+  const InventoryRequest request = inventory_request_from_json(list.request);
+  return {.action = Action::start, .container = "*", .is_dry_run = request.is_dry_run};
+}
+
 Deed deed_of(const Message& first, const std::string& peer) {
   if (const auto* open = std::get_if<Open>(&first)) return deed_in(Action::receive, open->offer, peer);
   if (const auto* pull = std::get_if<Pull>(&first)) return deed_in(Action::send, pull->request, peer);
   if (const auto* start = std::get_if<Start>(&first)) return deed_in(Action::start, start->request, peer);
+  if (const auto* list = std::get_if<List>(&first)) return deed_of(*list);
   Deed deed{.action = Action::ask, .container = std::get<Ask>(first).container};
   check_container_id(deed.container);
   return deed;
@@ -150,6 +159,9 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
   } else if (auto* pull = std::get_if<Pull>(&first)) {
     const Live live(*this, cancellation);
     co_await answer_pull(host_, *channel, std::move(*pull), cancellation);
+  } else if (auto* list = std::get_if<List>(&first)) {
+    const Live live(*this, cancellation);
+    co_await answer_list(*channel, std::move(*list));
   } else if (auto* start = std::get_if<Start>(&first)) {
     co_await answer_start(std::move(channel), std::move(*start));
   } else if (const auto* ask = std::get_if<Ask>(&first)) {
@@ -159,10 +171,11 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
 }
 
 std::optional<Failure> Agent::judge(const Message& first, const Channel& channel) const {
-  if (!opens_a_conversation(first)) throw_unexpected(channel, first, "Open, Pull, Start or Ask");
+  if (!opens_a_conversation(first)) throw_unexpected(channel, first, "Open, Pull, Start, List or Ask");
   try {
     const Deed deed = deed_of(first, channel.peer_name());
-    rules_.require(channel.certified_names(), deed);
+    if (std::holds_alternative<List>(first)) rules_.require_some(channel.certified_names(), deed);
+    else rules_.require(channel.certified_names(), deed);
     if (sessions_.size() >= kSessionsMax && deed.action != Action::ask)
       throw Error(Errc::busy, host_.name + " has " + std::to_string(sessions_.size()) +
                                   " migrations under way; start again when one of them has ended");
@@ -191,6 +204,31 @@ Task<> Agent::answer_ask(std::unique_ptr<Channel> channel, Ask ask) {
   const Message answer = answer_from_journal(host_.local.state.journals(), ask);
   log(LogLevel::info, "session=" + to_hex(ask.id).substr(0, 8) + " event=asked answer=" + std::string(name_of(answer)));
   co_await channel->send(answer);
+}
+
+/// What the peer may move, container by container; of the rest he hears how many they are.
+Task<> Agent::answer_list(Channel& channel, List list) {
+  Deed deed = deed_of(list);
+  const Rules rules = rules_.require_some(channel.certified_names(), deed);
+  const std::function<bool(const std::string&)> may_be_shown = [&](const std::string& container) {
+    deed.container = container;
+    return rules.allowing(channel.certified_names(), deed) != nullptr;
+  };
+  Inventory inventory;
+  std::optional<Failure> failure;
+  try {
+    inventory = co_await take_inventory(host_.local, may_be_shown);
+  } catch (...) {
+    failure = failure_of(std::current_exception(), Errc::internal);
+  }
+  if (failure) {
+    const Message refuse = Refuse{static_cast<std::uint32_t>(failure->code), failure->sentence};
+    co_return co_await channel.send(refuse);
+  }
+  for (const Inventory& piece : in_pieces(inventory)) {
+    const Message listing = Listing{to_json(piece)};
+    co_await channel.send(listing);
+  }
 }
 
 Task<> Agent::answer_start(std::unique_ptr<Channel> channel, Start start) {

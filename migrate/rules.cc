@@ -74,6 +74,10 @@ bool covers(Action granted, const Deed& deed) {
   return granted == Action::inspect && deed.is_dry_run;
 }
 
+bool is_about(const Rule& rule, const std::vector<std::string>& host_names) {
+  return std::ranges::any_of(host_names, [&](const std::string& name) { return matches(rule.host, lower(name)); });
+}
+
 /// Empty if there is none.
 std::string read_file(const std::filesystem::path& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -124,12 +128,15 @@ bool matches(std::string_view pattern, std::string_view text) {
 }
 
 const Rule* Rules::allowing(const std::vector<std::string>& host_names, const Deed& deed) const {
-  const auto is_about_host = [&](const Rule& rule) {
-    return std::ranges::any_of(host_names, [&](const std::string& name) { return matches(rule.host, lower(name)); });
-  };
   const auto allows = [&](const Rule& rule) {
-    return covers(rule.action, deed) && is_about_host(rule) && matches(rule.container, deed.container);
+    return covers(rule.action, deed) && is_about(rule, host_names) && matches(rule.container, deed.container);
   };
+  const auto found = std::ranges::find_if(rules_, allows);
+  return found == rules_.end() ? nullptr : &*found;
+}
+
+const Rule* Rules::allowing_some(const std::vector<std::string>& host_names, const Deed& deed) const {
+  const auto allows = [&](const Rule& rule) { return covers(rule.action, deed) && is_about(rule, host_names); };
   const auto found = std::ranges::find_if(rules_, allows);
   return found == rules_.end() ? nullptr : &*found;
 }
@@ -178,14 +185,22 @@ std::string first_rules(const std::string& host, const std::vector<std::string>&
 
 Rules RulesFile::read() const { return parse_rules(read_file(path_), path_.string()); }
 
-void RulesFile::require(const std::vector<std::string>& host_names, const Deed& deed) const {
-  Rules rules;
+Rules RulesFile::read_or_refuse() const {
   try {
-    rules = read();
+    return read();
   } catch (const Error& error) {
     throw Error(Errc::not_authorised, host_ + " refuses everybody until its rules are mended; " + error.what());
   }
-  if (rules.allowing(host_names, deed) == nullptr) refuse(host_names, deed);
+}
+
+void RulesFile::require(const std::vector<std::string>& host_names, const Deed& deed) const {
+  if (read_or_refuse().allowing(host_names, deed) == nullptr) refuse(host_names, deed);
+}
+
+Rules RulesFile::require_some(const std::vector<std::string>& host_names, const Deed& deed) const {
+  Rules rules = read_or_refuse();
+  if (rules.allowing_some(host_names, deed) == nullptr) refuse(host_names, deed);
+  return rules;
 }
 
 void RulesFile::refuse(const std::vector<std::string>& host_names, const Deed& deed) const {

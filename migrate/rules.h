@@ -58,6 +58,8 @@ class Rules {
   /// The first rule that allows the deed to a host whose certificate has these names; null if there is none. The right
   /// to an action includes its dry run, and the right to send or receive includes asking what became of it.
   const Rule* allowing(const std::vector<std::string>& host_names, const Deed& deed) const;
+  /// The first rule that allows the deed with some container, whatever deed.container is.
+  const Rule* allowing_some(const std::vector<std::string>& host_names, const Deed& deed) const;
   std::size_t size() const { return rules_.size(); }
 
  private:
@@ -87,8 +89,11 @@ class RulesFile {
   Rules read() const;
   /// Throws Error(Errc::not_authorised) with the line to add unless a rule allows it. So does a faulty file.
   void require(const std::vector<std::string>& host_names, const Deed& deed) const;
+  /// The same for Rules::allowing_some(). Returns the rules, to ask them about each container.
+  Rules require_some(const std::vector<std::string>& host_names, const Deed& deed) const;
 
  private:
+  Rules read_or_refuse() const;
   [[noreturn]] void refuse(const std::vector<std::string>& host_names, const Deed& deed) const;
 
   std::filesystem::path path_;

@@ -28,6 +28,8 @@ constexpr std::array kSpecs = {
     MessageSpec{8, "Report", agent_to_operator, kJsonBytes},
     MessageSpec{9, "Abort", both, kIdBytes + 4 + kSentenceBytes},
     MessageSpec{10, "Join", both, kIdBytes},
+    MessageSpec{11, "List", operator_to_agent, kJsonBytes},
+    MessageSpec{12, "Listing", agent_to_operator, kJsonBytes},
     MessageSpec{16, "BlockData", source_to_destination, 8 + 4 + kDataBytesMax},
     MessageSpec{17, "BlockZeroes", source_to_destination, 8 + 8},
     MessageSpec{18, "RoundEnd", source_to_destination, 4 + 1 + kDigestBytes},
@@ -87,6 +89,8 @@ void check(const Pull& m, Errc blame) { check_json(m.request, blame); }
 void check(const Start& m, Errc blame) { check_json(m.request, blame); }
 void check(const Event& m, Errc blame) { check_json(m.json, blame); }
 void check(const Report& m, Errc blame) { check_json(m.json, blame); }
+void check(const List& m, Errc blame) { check_json(m.request, blame); }
+void check(const Listing& m, Errc blame) { check_json(m.json, blame); }
 
 void check_extent(std::uint64_t first, std::uint64_t count, Errc blame) {
   require(count > 0 && count <= kBlocksMax && first <= kBlocksMax - count, blame,
@@ -199,6 +203,12 @@ void get(ByteReader& in, Event& m) { m.json = get_json(in); }
 
 Bulk put(ByteWriter& out, const Report& m) { return put_json(out, m.json), Bulk{}; }
 void get(ByteReader& in, Report& m) { m.json = get_json(in); }
+
+Bulk put(ByteWriter& out, const List& m) { return put_json(out, m.request), Bulk{}; }
+void get(ByteReader& in, List& m) { m.request = get_json(in); }
+
+Bulk put(ByteWriter& out, const Listing& m) { return put_json(out, m.json), Bulk{}; }
+void get(ByteReader& in, Listing& m) { m.json = get_json(in); }
 
 Bulk put(ByteWriter& out, const Abort& m) {
   out.bits128(m.id);

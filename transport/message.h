@@ -26,7 +26,7 @@ inline constexpr std::uint32_t kManifestFilesMax = 65536;
 inline constexpr std::uint32_t kManifestBytesMax = 1 << 20;
 inline constexpr std::uint32_t kPayloadBytesMax = 2 << 20;     ///< more than any message has
 inline constexpr std::uint32_t kGreetingBytesMax = 4102;       ///< a Hello, or the Refuse that answers it
-inline constexpr std::uint32_t kRequestBytesMax = 262164;      ///< an Open, Pull, Start or Ask
+inline constexpr std::uint32_t kRequestBytesMax = 262164;      ///< an Open, Pull, Start, List or Ask
 
 /// A migration attempt: random, chosen by the source, the key of everything that is repeated or asked.
 using MigrationId = Bits128;
@@ -61,6 +61,10 @@ struct Abort { MigrationId id; std::uint32_t code = 0; std::string reason; };
 /// Another connection for the blocks of a migration that both sides have accepted, from whoever dialled the first; the
 /// other side repeats it. From then on it carries BlockData, BlockZeroes and RoundEnd.
 struct Join { MigrationId id; };
+/// An operator to an agent: which containers run there? JSON.
+struct List { std::string request; };
+/// Agent to operator: some of them, as JSON; the document says if another Listing follows.
+struct Listing { std::string json; };
 
 // --- blocks -------------------------------------------------------------------------------------------------------
 
@@ -106,9 +110,9 @@ struct Ask { MigrationId id; std::string container; };
 /// The other side is still busy with it: ask again.
 struct Wait { MigrationId id; };
 
-using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, Join, BlockData,
-                             BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd, LinkProbeAck, ImageChunk,
-                             Manifest, Ready, Go, Running, Refused, Done, Ask, Wait>;
+using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, Join, List,
+                             Listing, BlockData, BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd,
+                             LinkProbeAck, ImageChunk, Manifest, Ready, Go, Running, Refused, Done, Ask, Wait>;
 
 enum class Direction { both, source_to_destination, destination_to_source, operator_to_agent, agent_to_operator };
 

@@ -6,6 +6,7 @@
 
 #include "checkpoint/network.h"
 #include "migrate/documents.h"
+#include "migrate/inventory.h"
 #include "migrate/journal_slots.h"
 #include "migrate/waybill.h"
 #include "tests/support/message_samples.h"
@@ -195,6 +196,8 @@ void add_documents(std::vector<Seed>& seeds) {
   add_document(seeds, "answer", to_json(Answer{host(), "/var/lib/ct7.img", "10.0.0.2:7700", 0x12345678}));
   add_document(seeds, "request", to_json(Request{.container = "ct7", .peer = "beta:7701", .options = {}}));
   add_document(seeds, "network", to_json(network()));
+  const Failure obstacle{Errc::rootfs_not_on_device, "it is a plain directory"};
+  add_document(seeds, "inventory", to_json(Inventory{{{"ct7"}, {"ct8", obstacle}}, 2, true}));
   const MountedDevice device{"/dev/loop3", "/srv/ct7", "ext4", "/var/lib/ct7.img"};
   add_document(seeds, "waybill",
                to_json(Waybill{Side::source, {7, 8}, "beta", "beta:7701", offer(), "/bundles/ct7", device}));

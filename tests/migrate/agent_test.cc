@@ -3,12 +3,14 @@
 #include "migrate/agent.h"
 
 #include <fstream>
+#include <map>
 
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/channel.hpp>
 #include <nlohmann/json.hpp>
 
 #include "migrate/exit_code.h"
+#include "migrate/inventory.h"
 #include "tests/catch.h"
 #include "tests/support/memory_channel.h"
 #include "tests/support/run_task.h"
@@ -18,11 +20,17 @@ using namespace vmigrate;
 
 namespace {
 
-/// Knows no container, and counts who asked.
+/// Knows no container unless it is told of one, and counts who asked.
 class EmptyRuntime final : public ContainerRuntime {
  public:
+  Task<std::vector<std::string>> list() override {
+    ++questions;
+    co_return containers;
+  }
   Task<ContainerInfo> inspect(std::string id) override {
     ++questions;
+    const auto found = status_of.find(id);
+    if (found != status_of.end()) co_return ContainerInfo{.id = id, .runtime = "runc", .status = found->second};
     throw Error(Errc::unknown_container, "nobody knows " + id);
     co_return ContainerInfo{};
   }
@@ -31,6 +39,8 @@ class EmptyRuntime final : public ContainerRuntime {
   Task<> start(const ContainerInfo&) override { co_return; }
   Task<bool> is_frozen(const ContainerInfo&) override { co_return false; }
   Task<> destroy(const ContainerInfo&) override { co_return; }
+  std::vector<std::string> containers;
+  std::map<std::string, ContainerStatus> status_of;
   int questions = 0;
 };
 
@@ -120,6 +130,12 @@ class AgentWorld {
     CHECK(std::holds_alternative<Abort>(answer));   // to an Ask: nothing is recorded
     return Errc{};
   }
+  /// What the agent tells of its containers.
+  Inventory inventory(bool is_dry_run = false) {
+    const Message answer = run_task(conversation(List{to_json(InventoryRequest{is_dry_run})}));
+    REQUIRE(std::holds_alternative<Listing>(answer));
+    return inventory_from_json(std::get<Listing>(answer).json);
+  }
   /// How many of `count` peers of the same name that say nothing are let wait; meanwhile somebody asks.
   std::size_t silent_peers_kept(std::size_t count, LobbyLimits limits) {
     return run_task(crowd(count, limits));
@@ -191,6 +207,8 @@ TEST_CASE("without rules an agent does nothing for anybody", "[migrate][agent]")
       {Start{request("redis", true)}, "allow inspect redis by alpha"},
       {Pull{request("redis")}, "allow send redis to alpha"},
       {Open{{}, offer("redis")}, "allow receive redis from alpha"},
+      {List{R"({"dry_run":false})"}, "allow start * by alpha"},
+      {List{R"({"dry_run":true})"}, "allow inspect * by alpha"},
       {Ask{{}, "redis"}, "allow ask redis by alpha"}};
   for (const auto& [first, line] : conversations) {
     INFO(line);
@@ -239,6 +257,36 @@ TEST_CASE("a name that no container has is refused before the rules are asked", 
   CHECK(beta.code(Start{"{}"}) == Errc::protocol_violation);
   CHECK(beta.code(Start{R"({"container":7,"dry_run":false})"}) == Errc::protocol_violation);
   CHECK(beta.code(Start{R"({"container":"redis","dry_run":"no"})"}) == Errc::protocol_violation);
+  CHECK(beta.has_done_nothing());
+}
+
+TEST_CASE("who may start or inspect some containers sees those, and of the others how many run", "[migrate][agent]") {
+  AgentWorld beta;
+  beta.runtime.containers = {"web-2", "web-1", "db", "old", "gone"};
+  for (const char* running : {"web-1", "web-2", "db"}) beta.runtime.status_of[running] = ContainerStatus::running;
+  beta.runtime.status_of["old"] = ContainerStatus::stopped;
+  beta.rules("allow start web-* by alpha");
+  const Inventory webs = beta.inventory();
+  REQUIRE(webs.entries.size() == 2);
+  CHECK(webs.entries[0].container == "web-1");
+  CHECK(webs.entries[1].container == "web-2");
+  CHECK(webs.entries[0].obstacle);   // these have neither bundle nor device
+  CHECK(webs.hidden == 1);
+  CHECK_FALSE(webs.has_more);
+  beta.rules("allow start web-1 by alpha\nallow inspect * by alpha\nallow start * by gamma");
+  CHECK(beta.inventory().entries.size() == 1);
+  CHECK(beta.inventory().hidden == 2);
+  CHECK(beta.inventory(true).entries.size() == 3);
+  CHECK(beta.inventory(true).hidden == 0);
+}
+
+TEST_CASE("rights that move nothing from here show nothing", "[migrate][agent]") {
+  AgentWorld beta;
+  beta.runtime.containers = {"db"};
+  beta.runtime.status_of["db"] = ContainerStatus::running;
+  beta.rules("allow send * to alpha\nallow receive * from alpha\nallow ask * by alpha\nallow inspect * by alpha");
+  CHECK(beta.code(List{R"({"dry_run":false})"}) == Errc::not_authorised);
+  CHECK(beta.code(List{"{}"}) == Errc::protocol_violation);
   CHECK(beta.has_done_nothing());
 }
 

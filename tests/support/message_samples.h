@@ -24,6 +24,8 @@ inline std::vector<Message> message_samples() {
       Report{"{}"},
       Abort{id, 8, "cancelled by the operator"},
       Join{id},
+      List{R"({"dry_run":false})"},
+      Listing{"{}"},
       BlockData{42, 1, kBlock},
       BlockZeroes{43, 1000},
       RoundEnd{2, 1, digest},
