@@ -27,13 +27,15 @@ struct HostParts {
         tls(options.tls_dir),
         runtime(make_oci_runtime(pool, options.runtime)),
         checkpointer(make_criu_checkpointer(pool, *runtime)),
-        host{{state, pool, *runtime, *checkpointer}, tls, clock, host_name(), agent_address, switchboard} {}
+        host{{state, pool, *runtime, *checkpointer}, tls, clock, host_name(), agent_address, switchboard,
+             nullptr, &precedence} {}
 
   SteadyClock clock;
   asio::thread_pool pool;
   StateDir state;
   TlsContext tls;
   Switchboard switchboard;
+  Precedence precedence;
   std::unique_ptr<ContainerRuntime> runtime;
   std::unique_ptr<Checkpointer> checkpointer;
   SessionHost host;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Keeps what several connections send together within a bandwidth.
+// Keeps what several connections send together within a bandwidth, and behind whoever needs the link more.
 #pragma once
 
 #include <atomic>
@@ -7,18 +7,20 @@
 #include <mutex>
 #include <optional>
 
-#include "base/clock.h"
+#include "migrate/precedence.h"
 
 namespace vmigrate {
 
 /// From any thread.
 class Pacer {
  public:
-  /// `bytes_per_second` 0: no limit.
-  Pacer(Clock& clock, std::uint64_t bytes_per_second) : clock_(clock), rate_(bytes_per_second) {}
+  /// `bytes_per_second` 0: no limit. `place`: of the session whose blocks these are, if it is not alone.
+  Pacer(Clock& clock, std::uint64_t bytes_per_second, Precedence::Place* place = nullptr)
+      : clock_(clock), place_(place), rate_(bytes_per_second) {}
   Pacer(const Pacer&) = delete;
 
-  /// Returns when `bytes` that were just sent fit the limit, or soon after stop(). Time spent idle is not saved up.
+  /// Returns when `bytes` that were just sent fit the limit and no other container of this host stands still, or soon
+  /// after stop(). Time spent idle is not saved up.
   Task<> pass(std::uint64_t bytes);
   /// Nobody waits any more: what would be sent has nowhere to go.
   void stop() noexcept { is_stopped_ = true; }
@@ -30,6 +32,7 @@ class Pacer {
   std::optional<TimePoint> book(std::uint64_t bytes);
 
   Clock& clock_;
+  Precedence::Place* place_;
   std::mutex mutex_;   // of what follows
   std::uint64_t rate_;
   TimePoint next_send_{};

@@ -57,8 +57,11 @@ Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string ag
 
 SourceSession::Parts source_parts(const SessionHost& host, const std::string& dialled, Departure& departure,
                                   Channel& channel, Progress& progress, Cancellation& cancellation) {
-  return {departure, channel, host.clock, progress, cancellation, random_id(), host.name, host.switchboard, dialled,
-          [&host](std::string agent) { return reconnect(host, std::move(agent)); }};
+  SourceSession::Parts parts{departure, channel, host.clock, progress, cancellation, random_id(), host.name,
+                             host.switchboard, dialled,
+                             [&host](std::string agent) { return reconnect(host, std::move(agent)); }};
+  parts.precedence = host.precedence;
+  return parts;
 }
 
 /// The source's part over a channel that is open, however it came about.

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "migrate/cancellation.h"
 #include "migrate/local_departure.h"
+#include "migrate/precedence.h"
 #include "migrate/progress.h"
 #include "migrate/recovery.h"
 #include "migrate/rules.h"
@@ -24,6 +25,7 @@ struct SessionHost {
   std::string agent_address;   ///< where our agent listens; empty if there is none
   Switchboard& switchboard;
   const RulesFile* rules = nullptr;   ///< what an agent may do for others; null where a user acts for himself
+  Precedence* precedence = nullptr;   ///< among those that leave this host; null: there is never more than one
 };
 
 /// What ends the unfinished migrations of this host. All that is given must outlive it.

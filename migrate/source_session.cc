@@ -21,6 +21,8 @@ constexpr auto kIdleTimeout = 30s;
 constexpr auto kLastWordTimeout = 3s;       // the destination throws away what it has before it says why
 constexpr auto kTellAbortedFor = 20s;
 constexpr auto kRefusalTimeout = 5s;
+constexpr auto kTurnWait = 5s;             // a round between two waits: the destination hears of us
+constexpr int kTurnWaitsMax = 12;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
 
 /// What happened, without what was to be done about it.
@@ -40,6 +42,7 @@ bool is_from_peer(std::exception_ptr thrown) {
 
 SourceSession::SourceSession(Parts parts)
     : parts_(std::move(parts)),
+      place_(parts_.precedence),
       stage_(SourceState::connecting, "source", parts_.id, parts_.progress),
       settlement_({parts_.departure, stage_, report_, parts_.progress, parts_.clock, parts_.cancellation,
                    parts_.switchboard, parts_.id, parts_.channel.peer_name(),
@@ -66,6 +69,7 @@ Task<MigrationReport> SourceSession::run() {
     thrown = std::current_exception();
   }
   if (thrown) {
+    place_.leave();
     const Failure failure = failure_of(thrown, Errc::copy_failed);
     has_refused_ = is_from_peer(thrown);
     co_await recover(failure, means_peer_is_lost(failure.code));
@@ -139,7 +143,7 @@ Task<> SourceSession::introduce() {
   note_waybill({});
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
-  pacer_.emplace(parts_.clock, parts_.departure.offer().options.bandwidth_max);
+  pacer_.emplace(parts_.clock, parts_.departure.offer().options.bandwidth_max, &place_);
   if (answer.streams > 1) co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);
 }
@@ -188,6 +192,7 @@ Task<> SourceSession::copy_while_running() {
         throttle(decision);
         continue;
       case Verdict::freeze_now:
+        co_await wait_for_turn();
         remark("freezing: " + decision.reason);
         stage_.enter(SourceEvent::converged);
         co_return;
@@ -230,6 +235,16 @@ void SourceSession::throttle(const Decision& decision) {
                           {"message", "throttling: " + percent + " less CPU time; " + decision.reason}});
 }
 
+/// One container of this host at a time stands still. What is written while we wait is copied before the freeze.
+Task<> SourceSession::wait_for_turn() {
+  for (int waits = 0; !place_.take_turn() && waits < kTurnWaitsMax; ++waits) {
+    if (waits == 0) remark("waiting while another container stands still");
+    co_await place_.wait_for_turn(parts_.clock, parts_.cancellation, kTurnWait);
+    parts_.cancellation.check();
+    co_await copy_round(*copier_, *sink_);
+  }
+}
+
 /// One round. A tracker that lost its way is replaced, and everything is compared once.
 Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
   const std::uint64_t wire_before = wire_bytes();
@@ -263,6 +278,7 @@ Task<> SourceSession::hand_over_in_time() {
   report_.downtime.start(frozen_since_);
   const Duration budget = parts_.departure.offer().options.freeze_timeout;
   pacer_->set_rate(parts_.departure.offer().options.switchover_bandwidth_max);
+  place_.stand_still(frozen_since_, budget);
   parts_.channel.set_idle_timeout(budget);
   if (lanes_) lanes_->set_idle_timeout(budget);
   sink_->set_timeouts({.send = budget, .acknowledge = budget});
@@ -270,6 +286,7 @@ Task<> SourceSession::hand_over_in_time() {
   co_await (hand_over_until_closed(thrown) || close_when_budget_is_spent());
   check_freeze_budget();
   if (thrown) std::rethrow_exception(thrown);
+  place_.leave();
 }
 
 /// Comes to its own end, so that nothing is left half done.
@@ -288,6 +305,7 @@ Task<> SourceSession::close_when_budget_is_spent() {
 }
 
 void SourceSession::hang_up() noexcept {
+  place_.leave();
   if (pacer_) pacer_->stop();
   if (lanes_) lanes_->close();
   parts_.channel.close();
@@ -308,6 +326,7 @@ Task<> SourceSession::hand_over() {
   co_await copy_the_rest(*copier_, *sink_);
   lap("last blocks");
   co_await send_checkpoint();
+  place_.has_sent();
   lap("checkpoint");
   const Ready ready = co_await expect<Ready>(parts_.channel);
   lap("restore");
@@ -491,6 +510,7 @@ void SourceSession::note_waybill(std::optional<CpuLimit> cpu_limit) {
 void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before) {
   stats.wire_bytes = wire_bytes() - wire_bytes_before;
   stats.throttle_percent = throttle_percent_;
+  stats.duration -= std::min(stats.duration, place_.take_waited());   // that says nothing of the link
   report_.rounds.push_back(stats);
   json event = to_json(stats);
   event["event"] = "round";

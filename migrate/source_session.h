@@ -12,6 +12,7 @@
 #include "migrate/cancellation.h"
 #include "migrate/departure.h"
 #include "migrate/failure.h"
+#include "migrate/precedence.h"
 #include "migrate/progress.h"
 #include "migrate/remote_block_sink.h"
 #include "migrate/report.h"
@@ -38,6 +39,7 @@ class SourceSession {
     /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
     std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
     DataLane::Executor instead_of_threads = {};   ///< for the connections for blocks; simulations only
+    Precedence* precedence = nullptr;   ///< among the sessions of this host; none: there are no others
   };
   explicit SourceSession(Parts parts);
 
@@ -58,6 +60,7 @@ class SourceSession {
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
   void watch_cpu();
   void throttle(const Decision& decision);
+  Task<> wait_for_turn();
   Task<> hand_over_in_time();
   Task<> hand_over_until_closed(std::exception_ptr& thrown);
   Task<> close_when_budget_is_spent();
@@ -91,6 +94,7 @@ class SourceSession {
   ArmedTracker armed_;
   std::optional<CpuLimit> cpu_limit_;      ///< until it is noted
   unsigned throttle_percent_ = 0;
+  Precedence::Place place_;
   std::optional<Pacer> pacer_;
   std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks
   std::unique_ptr<RemoteBlockSink> sink_;

@@ -92,6 +92,8 @@ class SessionWorld {
   std::uint32_t streams_to_open = 0;          ///< what is dialled before that joins the migration
   std::function<void(MemoryLink& link)> at_lane = [](MemoryLink&) {};   ///< sees each of these
 
+  Precedence* precedence = nullptr;           ///< of the source's host
+
   MigrationReport report;
   ArrivalOutcome outcome;
 
@@ -119,7 +121,7 @@ class SessionWorld {
   Task<> run_source() {
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
                            "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); },
-                           sim.loop().get_executor()});
+                           sim.loop().get_executor(), precedence});
     report = co_await session.run();
     departure->end();
     to_destination->close();

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migrate/precedence.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace vmigrate {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Looking again is what makes a wait end by itself, on whatever thread, whoever forgets to ring.
+constexpr auto kLookForTurnEvery = 20ms;
+constexpr auto kLookForWayEvery = 5ms;
+
+}  // namespace
+
+bool Precedence::Place::take_turn() {
+  if (all_ == nullptr) return true;
+  const std::lock_guard lock(all_->mutex_);
+  if (has_left_) return true;
+  auto& turns = all_->turns_;
+  if (std::ranges::find(turns, this) == turns.end()) turns.push_back(this);
+  return turns.front() == this;
+}
+
+Task<> Precedence::Place::wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience) {
+  const TimePoint deadline = clock.now() + patience;
+  while (!take_turn() && clock.now() < deadline && !cancellation.is_requested())
+    co_await clock.sleep_for(kLookForTurnEvery);
+}
+
+void Precedence::Place::stand_still(TimePoint now, Duration at_most) {
+  if (all_ == nullptr) return;
+  const std::lock_guard lock(all_->mutex_);
+  if (!has_left_) all_->standing_still_[this] = now + at_most;
+}
+
+void Precedence::Place::has_sent() noexcept {
+  if (all_ == nullptr) return;
+  const std::lock_guard lock(all_->mutex_);
+  all_->standing_still_.erase(this);
+}
+
+void Precedence::Place::leave() noexcept {
+  if (all_ == nullptr) return;
+  const std::lock_guard lock(all_->mutex_);
+  has_left_ = true;
+  all_->turns_.remove(this);
+  all_->standing_still_.erase(this);
+}
+
+/// However many connections wait at once, it is one time that passes.
+class Precedence::Place::Wait {
+ public:
+  Wait(Place& place, Clock& clock) : place_(place), clock_(clock) {
+    const std::lock_guard lock(place_.all_->mutex_);
+    if (place_.waits_++ == 0) place_.waiting_since_ = clock_.now();
+  }
+  Wait(const Wait&) = delete;
+  ~Wait() {
+    const std::lock_guard lock(place_.all_->mutex_);
+    if (--place_.waits_ == 0) place_.waited_ += clock_.now() - place_.waiting_since_;
+  }
+
+ private:
+  Place& place_;
+  Clock& clock_;
+};
+
+Task<> Precedence::Place::make_way(Clock& clock) {
+  if (all_ == nullptr || !all_->others_need_it_until(*this)) co_return;
+  const Wait wait(*this, clock);
+  const TimePoint deadline = clock.now() + kMakeWayMax;
+  for (auto until = all_->others_need_it_until(*this); until; until = all_->others_need_it_until(*this)) {
+    const TimePoint end = std::min(*until, deadline);
+    const TimePoint now = clock.now();
+    if (now >= end) co_return;
+    co_await clock.sleep_until(std::min(end, now + kLookForWayEvery));
+  }
+}
+
+Duration Precedence::Place::take_waited() {
+  if (all_ == nullptr) return {};
+  const std::lock_guard lock(all_->mutex_);
+  return std::exchange(waited_, {});
+}
+
+/// Nothing if nobody does, or if that is none of this one's business.
+std::optional<TimePoint> Precedence::others_need_it_until(const Place& place) const {
+  const std::lock_guard lock(mutex_);
+  if (place.has_left_ || standing_still_.contains(&place)) return std::nullopt;
+  std::optional<TimePoint> latest;
+  for (const auto& [other, until] : standing_still_) latest = std::max(latest, std::optional(until));
+  return latest;
+}
+
+}  // namespace vmigrate

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who goes first where several containers leave one host: the one that stands still.
+#pragma once
+
+#include <list>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "base/clock.h"
+#include "migrate/cancellation.h"
+
+namespace vmigrate {
+
+/// Of one host, shared by its sessions as sources. From any thread. Must outlive its places.
+///
+/// What holds, whatever the sessions do:
+/// 1. Nobody waits without a bound: for a turn as long as he says himself, to make way for kMakeWayMax at most.
+/// 2. Whoever stands still waits for nobody. So no two wait for each other, and a freeze is never longer for this.
+/// 3. Others make way for one container for no longer than its own freeze may last.
+/// 4. After leave(), and once a place is gone, nobody waits for it, nor it for anybody.
+/// 5. Turns come in the order in which they were asked for.
+class Precedence {
+ public:
+  /// Longest time between two messages of a round: a destination must not take us for dead (it is patient for 30 s).
+  static constexpr Duration kMakeWayMax = std::chrono::seconds(10);
+
+  /// One session's part in this.
+  class Place {
+   public:
+    /// Null: there are no others.
+    explicit Place(Precedence* all) : all_(all) {}
+    Place(const Place&) = delete;
+    ~Place() { leave(); }
+
+    /// True if the turn is ours from now on (or already was). Else we are in the line for it.
+    bool take_turn();
+    /// Returns when the turn is ours, after `patience`, or when it is cancelled.
+    Task<> wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience);
+    /// From now on the container stands still: others make way, until has_sent() or for `at_most`.
+    void stand_still(TimePoint now, Duration at_most);
+    /// Everything is with the destination: the link is the others' again, the turn is still ours.
+    void has_sent() noexcept;
+    /// It is over: moved, failed or cancelled. Later calls do nothing.
+    void leave() noexcept;
+
+    /// Between two messages of a round: returns when nobody else needs the link more. On any executor, and on several
+    /// at once.
+    Task<> make_way(Clock& clock);
+    /// For how long that held us up since it was last asked.
+    Duration take_waited();
+
+   private:
+    friend class Precedence;
+    class Wait;
+
+    Precedence* all_;
+    // Guarded by all_->mutex_.
+    bool has_left_ = false;
+    int waits_ = 0;
+    TimePoint waiting_since_{};
+    Duration waited_{};
+  };
+
+ private:
+  std::optional<TimePoint> others_need_it_until(const Place& place) const;
+
+  mutable std::mutex mutex_;
+  std::list<const Place*> turns_;                        // the first has the turn, the others wait for it
+  std::map<const Place*, TimePoint> standing_still_;     // and until when others make way
+};
+
+}  // namespace vmigrate

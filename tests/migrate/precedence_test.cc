@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One link and several containers that leave: the one that stands still goes first, and nobody waits for ever.
+#include "migrate/precedence.h"
+
+#include "tests/migrate/session_world.h"
+
+using namespace vmigrate;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Two sessions' places on one host, and simulated time.
+struct Crowd {
+  /// How long `task` takes.
+  Duration time_of(Task<> task) {
+    bool is_done = false;
+    const TimePoint start = sim.clock().now();
+    asio::co_spawn(sim.loop(), std::move(task), [&](std::exception_ptr thrown) {
+      is_done = true;
+      REQUIRE_FALSE(thrown);
+    });
+    REQUIRE(sim.run_until([&] { return is_done; }));
+    return sim.clock().now() - start;
+  }
+  Duration time_to_make_way() { return time_of(mine.make_way(sim.clock())); }
+  Duration time_for_turn(Duration patience) {
+    return time_of(mine.wait_for_turn(sim.clock(), cancellation, patience));
+  }
+  /// Runs `step` after `delay`, beside whatever is timed.
+  void later(Duration delay, std::function<void()> step) {
+    asio::co_spawn(sim.loop(), wait_and_do(delay, std::move(step)), asio::detached);
+  }
+  Task<> wait_and_do(Duration delay, std::function<void()> step) {
+    co_await sim.clock().sleep_for(delay);
+    step();
+  }
+  void other_stands_still(Duration at_most) { other.stand_still(sim.clock().now(), at_most); }
+
+  SimLoop sim;
+  Cancellation cancellation;
+  Precedence all;
+  Precedence::Place mine{&all};
+  Precedence::Place other{&all};
+};
+
+/// A session in the company of a place on the same host.
+struct Company : SessionWorld {
+  Company() {
+    precedence = &all;
+    const auto as_before = departure->script().at_stop;
+    departure->script().at_stop = [this, as_before] {
+      stopped_after = sim.clock().now() - start;
+      as_before();
+    };
+  }
+  void later(Duration delay, std::function<void()> step) {
+    asio::co_spawn(sim.loop(), wait_and_do(delay, std::move(step)), asio::detached);
+  }
+  Task<> wait_and_do(Duration delay, std::function<void()> step) {
+    co_await sim.clock().sleep_for(delay);
+    step();
+  }
+
+  Precedence all;
+  Precedence::Place other{&all};
+  TimePoint start = sim.clock().now();
+  Duration stopped_after{};
+};
+
+}  // namespace
+
+TEST_CASE("who stands still has the link until everything is sent", "[migrate][precedence]") {
+  Crowd crowd;
+  CHECK(crowd.time_to_make_way() == 0s);
+  crowd.other_stands_still(8s);
+  crowd.later(300ms, [&] { crowd.other.has_sent(); });
+  const Duration waited = crowd.time_to_make_way();
+  CHECK(waited >= 300ms);
+  CHECK(waited < 320ms);
+  CHECK(crowd.mine.take_waited() == waited);
+  CHECK(crowd.mine.take_waited() == 0s);
+}
+
+TEST_CASE("nobody makes way for longer than a freeze may last, nor for longer than a peer is patient",
+          "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.other_stands_still(2s);
+  CHECK(crowd.time_to_make_way() == 2s);
+  CHECK(crowd.time_to_make_way() == 0s);
+  crowd.other_stands_still(24h);
+  CHECK(crowd.time_to_make_way() == Precedence::kMakeWayMax);
+}
+
+TEST_CASE("two that stand still do not wait for each other", "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.other_stands_still(8s);
+  crowd.mine.stand_still(crowd.sim.clock().now(), 8s);
+  CHECK(crowd.time_to_make_way() == 0s);
+  CHECK(crowd.time_of(crowd.other.make_way(crowd.sim.clock())) == 0s);
+}
+
+TEST_CASE("who has left waits for nobody, and nobody for him", "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.other_stands_still(8s);
+  crowd.later(50ms, [&] { crowd.mine.leave(); });
+  CHECK(crowd.time_to_make_way() <= 60ms);
+  crowd.mine.stand_still(crowd.sim.clock().now(), 8s);
+  CHECK(crowd.mine.take_turn());
+  crowd.other.has_sent();
+  CHECK(crowd.time_of(crowd.other.make_way(crowd.sim.clock())) == 0s);
+}
+
+TEST_CASE("a session that ends anyhow leaves nothing behind", "[migrate][precedence]") {
+  Crowd crowd;
+  {
+    Precedence::Place third(&crowd.all);
+    CHECK(third.take_turn());
+    third.stand_still(crowd.sim.clock().now(), 8s);
+    CHECK_FALSE(crowd.mine.take_turn());
+  }
+  CHECK(crowd.mine.take_turn());
+  CHECK(crowd.time_to_make_way() == 0s);
+}
+
+TEST_CASE("turns come in the order in which they were asked for", "[migrate][precedence]") {
+  Crowd crowd;
+  Precedence::Place third(&crowd.all);
+  CHECK(crowd.other.take_turn());
+  CHECK(crowd.other.take_turn());
+  CHECK_FALSE(third.take_turn());
+  CHECK_FALSE(crowd.mine.take_turn());
+  crowd.other.leave();
+  CHECK_FALSE(crowd.mine.take_turn());
+  CHECK(third.take_turn());
+  third.leave();
+  CHECK(crowd.mine.take_turn());
+}
+
+TEST_CASE("a turn is waited for as long as it is worth, and not after a cancellation", "[migrate][precedence]") {
+  Crowd crowd;
+  CHECK(crowd.other.take_turn());
+  CHECK(crowd.time_for_turn(3s) == 3s);
+  crowd.later(500ms, [&] { crowd.cancellation.request(); });
+  CHECK(crowd.time_for_turn(3s) < 600ms);
+  Crowd another;
+  CHECK(another.other.take_turn());
+  another.later(500ms, [&] { another.other.leave(); });
+  CHECK(another.time_for_turn(3s) < 600ms);
+}
+
+TEST_CASE("who is alone on its host never waits", "[migrate][precedence]") {
+  SimLoop sim;
+  Precedence::Place place(nullptr);
+  CHECK(place.take_turn());
+  place.stand_still(sim.clock().now(), 8s);
+  place.leave();
+  CHECK(place.take_waited() == 0s);
+}
+
+TEST_CASE("a container runs on while another of its host stands still, and then is frozen with little left",
+          "[migrate][precedence]") {
+  Company world;
+  REQUIRE(world.other.take_turn());
+  world.other.stand_still(world.start, 1s);
+  world.later(3s, [&] {
+    world.volume.write(BlockIndex{600}, 6);   // written while we wait: copied before the freeze
+    world.other.leave();
+  });
+  world.migrate();
+  INFO(world.story.text());
+  CHECK(world.destination_runs());
+  CHECK(world.is_copy_equal());
+  CHECK(world.stopped_after >= 3s);
+  CHECK(world.stopped_after < 4s);
+  CHECK(world.report.downtime.total() < 1s);
+  const auto& rounds = world.report.rounds;
+  REQUIRE(rounds.size() >= 3);
+  CHECK(rounds[rounds.size() - 2].blocks_dirty >= 1);
+  for (const auto& round : rounds) CHECK(round.duration < 1s);   // waiting says nothing of the link
+}
+
+TEST_CASE("a turn that never comes holds up nobody for ever", "[migrate][precedence]") {
+  Company world;
+  REQUIRE(world.other.take_turn());
+  world.migrate();
+  INFO(world.story.text());
+  CHECK(world.destination_runs());
+  CHECK(world.stopped_after >= 60s);
+  CHECK(world.stopped_after < 70s);
+}
+
+TEST_CASE("who waits for its turn can be cancelled, and the next one gets it", "[migrate][precedence]") {
+  Company world;
+  REQUIRE(world.other.take_turn());
+  Precedence::Place next(&world.all);
+  world.later(2s, [&] { world.source_cancellation.request(); });
+  world.later(1s, [&] { CHECK_FALSE(next.take_turn()); });
+  world.migrate();
+  CHECK(world.source_runs());
+  CHECK(world.failure() == Errc::cancelled);
+  world.other.leave();
+  CHECK(next.take_turn());
+}
+
+TEST_CASE("a session that failed while it stood still lets the next one on", "[migrate][precedence]") {
+  Company world;
+  world.departure->script().at_dump = [] { throw Error(Errc::checkpoint_failed, "CRIU could not"); };
+  world.migrate();
+  CHECK(world.source_runs());
+  CHECK(world.other.take_turn());
+}
