@@ -18,6 +18,8 @@
 #include "engine/device_volume.h"
 #include "engine/volume_digest.h"
 #include "migrate/agent.h"
+#include "migrate/evacuation_printer.h"
+#include "migrate/evacuation_start.h"
 #include "migrate/exit_code.h"
 #include "migrate/host_facts.h"
 #include "migrate/host_parts.h"
@@ -52,7 +54,7 @@ Task<> cancel_on_signal(asio::signal_set& signals, Cancellation& cancellation) {
       std::cerr << "vmigrate: leaving as soon as that is possible; the journal keeps what is decided" << std::endl;
       cancellation.shut_down();
     } else {
-      std::cerr << "vmigrate: cancelling, if the container was not handed over yet" << std::endl;
+      std::cerr << "vmigrate: cancelling what was not handed over yet" << std::endl;
       cancellation.request();
     }
   }
@@ -95,6 +97,24 @@ int run(const MigrateCommand& command) {
     std::cout << summary_of(report) << std::flush;
   print_failure(report);
   return exit_code_of(report);
+}
+
+int run(const EvacuateCommand& command) {
+  const MigrateCommand& each = command.each;
+  HostParts parts(each.host, "");
+  Cancellation cancellation;
+  JsonPrinter json_printer(std::cout);
+  EvacuationPrinter text_printer(std::cout);
+  Progress& printer = each.is_json ? static_cast<Progress&>(json_printer) : text_printer;
+  Loop loop(parts.pool);
+  asio::signal_set signals(loop.context, SIGINT, SIGTERM, SIGHUP);
+  asio::co_spawn(loop.context, cancel_on_signal(signals, cancellation), asio::detached);
+  const auto summary =
+      run_to_end(loop.context, run_evacuation(parts.host, each.errand, command.plan, printer, cancellation));
+  if (each.is_json) json_printer.report(summary);
+  else std::cout << evacuation_table(summary) << std::flush;
+  print_failure(summary);
+  return exit_code_of_evacuation(summary);
 }
 
 /// A wildcard address is no address to dial.

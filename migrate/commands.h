@@ -7,6 +7,7 @@
 namespace vmigrate {
 
 int run(const MigrateCommand& command);
+int run(const EvacuateCommand& command);
 int run(const ServeCommand& command);
 int run(const PkiInitCommand& command);
 int run(const PkiIssueCommand& command);

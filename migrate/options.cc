@@ -18,6 +18,8 @@ const std::map<std::string, Compression> kCompressions = {
 /// Everything CLI11 writes into, in one place that outlives the parse.
 struct Storage {
   MigrateCommand migrate;
+  EvacuationPlan plan;
+  bool is_all = false;
   ServeCommand serve;
   PkiInitCommand pki_init;
   PkiIssueCommand pki_issue;
@@ -98,6 +100,14 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   add_host_options(app, storage.migrate.host);
+}
+
+void add_evacuation(CLI::App& app, Storage& storage) {
+  CLI::Option* all = app.add_flag("--all", storage.is_all, "every container that runs on SRC: vmigrate --all SRC DST");
+  app.add_option("--parallel", storage.plan.parallel, "with --all: how many at once; --bandwidth is for all of them")
+      ->check(CLI::Range(1U, kParallelMax))->capture_default_str()->needs(all);
+  app.add_option("--first", storage.plan.first, "with --all: CTID[,CTID...], the ones to begin with")
+      ->delimiter(',')->allow_extra_args(false)->needs(all);
 }
 
 void add_pki(CLI::App& app, Storage& storage) {
@@ -188,6 +198,15 @@ void require_positionals(const Errand& errand) {
     throw Error(Errc::usage, "SRC, DST and CTID are needed: vmigrate SRC DST CTID; see vmigrate --help");
 }
 
+EvacuateCommand evacuation(const Storage& storage) {
+  const Errand& errand = storage.migrate.errand;
+  if (errand.source.empty() || errand.destination.empty() || !errand.container.empty())
+    throw Error(Errc::usage, "with --all SRC and DST are needed, and no more: vmigrate --all SRC DST");
+  check_hosts(errand);
+  for (const auto& container : storage.plan.first) check_container_id(container);
+  return {storage.migrate, storage.plan};
+}
+
 /// Removing at once takes saying what.
 PurgeCommand checked(const PurgeCommand& purge) {
   if (purge.container.empty() == purge.migration.empty()) return purge;
@@ -219,13 +238,14 @@ CommandLine chosen(const CLI::App& app, Storage& storage) {
     if (app.get_subcommand("image")->got_subcommand("create")) return storage.image_create;
     return storage.image_digest;
   }
-  require_positionals(storage.migrate.errand);
   MigrationOptions& options = storage.migrate.errand.options;
   options.downtime_max = std::chrono::milliseconds(storage.downtime_max_ms);
   options.freeze_timeout = std::chrono::seconds(storage.freeze_timeout_s);
   options.timeout = std::chrono::seconds(storage.timeout_s);
   options.keep_source = std::chrono::hours(storage.keep_source_h);
   options.sample = std::chrono::seconds(storage.sample_s);
+  if (storage.is_all) return evacuation(storage);
+  require_positionals(storage.migrate.errand);
   check_errand(storage.migrate.errand);
   return storage.migrate;
 }
@@ -240,6 +260,7 @@ std::variant<ParsedOptions, HelpText> parse_options(int argc, const char* const*
   app.set_version_flag("--version", "vmigrate " VMIGRATE_VERSION);
   app.add_flag("-v,--verbose", storage.verbosity, "log to stderr; twice: every message");
   add_migrate_options(app, storage);
+  add_evacuation(app, storage);
   CLI::App* serve = app.add_subcommand("serve", "be this host's agent");
   serve->add_option("--listen", storage.serve.listen, "ADDRESS:PORT")->required();
   serve->add_option("--advertise", storage.serve.advertise,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/image_builder.h"
+#include "migrate/evacuation.h"
 #include "migrate/human_word.h"
 #include "migrate/orchestrator.h"
 #include "transport/pki.h"
@@ -25,6 +26,10 @@ struct MigrateCommand {
   Errand errand;
   HostOptions host;
   bool is_json = false;
+};
+struct EvacuateCommand {
+  MigrateCommand each;   ///< its container is empty
+  EvacuationPlan plan;
 };
 struct ServeCommand {
   std::string listen;
@@ -87,9 +92,9 @@ struct ResolveCommand {
   HostOptions host;
 };
 
-using CommandLine = std::variant<MigrateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand, RulesCommand,
-                                 ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand, MayRunCommand,
-                                 PurgeCommand, RecoverCommand, JournalCommand, ResolveCommand>;
+using CommandLine = std::variant<MigrateCommand, EvacuateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand,
+                                 RulesCommand, ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand,
+                                 MayRunCommand, PurgeCommand, RecoverCommand, JournalCommand, ResolveCommand>;
 
 struct ParsedOptions {
   CommandLine command;

@@ -74,6 +74,10 @@ bool is_here(const std::string& host) { return host == "localhost" || host == ho
 
 void check_errand(const Errand& errand) {
   check_container_id(errand.container);
+  check_hosts(errand);
+}
+
+void check_hosts(const Errand& errand) {
   if (!is_here(errand.source)) parse_endpoint(errand.source);
   if (!is_here(errand.destination)) parse_endpoint(errand.destination);
   if (errand.source == errand.destination || (is_here(errand.source) && is_here(errand.destination)))

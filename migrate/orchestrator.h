@@ -22,8 +22,10 @@ struct Errand {
 /// True for "localhost" and for this host's own name: that side needs no agent, we do it ourselves.
 bool is_here(const std::string& host);
 
-/// Throws Error(Errc::usage) for an errand that makes no sense, before anybody is contacted.
+/// Throws Error(Errc::usage) for an errand that makes no sense, before anybody is contacted; check_hosts() looks at all
+/// but the container.
 void check_errand(const Errand& errand);
+void check_hosts(const Errand& errand);
 
 /// Has the errand done: here if a side is here, else by the agent of SRC (or DST with is_pull). Returns the report;
 /// never throws.

@@ -177,6 +177,31 @@ TEST_CASE("--pull with a source that has no agent is a usage error", "[migrate][
   CHECK_FALSE(refusal({"--pull", "alpha", "localhost", "ct7"}).has_value());
 }
 
+TEST_CASE("--all takes two hosts, and how many go at once and who goes first", "[migrate][options]") {
+  const auto all = std::get<EvacuateCommand>(parse({"--all", "--bandwidth", "10M", "alpha", "beta"}).command);
+  CHECK(all.each.errand.source == "alpha");
+  CHECK(all.each.errand.destination == "beta");
+  CHECK(all.each.errand.container.empty());
+  CHECK(all.each.errand.options.bandwidth_max == 10ULL << 20);
+  CHECK(all.plan.parallel == 3);
+  CHECK(all.plan.first.empty());
+  const auto some = std::get<EvacuateCommand>(
+      parse({"--all", "--parallel", "5", "--first", "db,web", "--dry-run", "--json", "alpha", "beta"}).command);
+  CHECK(some.plan.parallel == 5);
+  CHECK(some.plan.first == std::vector<std::string>{"db", "web"});
+  CHECK(some.each.errand.is_dry_run);
+  CHECK(some.each.is_json);
+  CHECK(refusal({"--all", "alpha"}) == Errc::usage);
+  CHECK(refusal({"--all", "alpha", "beta", "ct7"}) == Errc::usage);
+  CHECK(refusal({"--all", "alpha", "alpha"}) == Errc::same_host);
+  CHECK(refusal({"--all", "--pull", "localhost", "beta"}) == Errc::usage);
+  CHECK(refusal({"--all", "--parallel", "0", "alpha", "beta"}) == Errc::usage);
+  CHECK(refusal({"--all", "--parallel", "9", "alpha", "beta"}) == Errc::usage);
+  CHECK(refusal({"--all", "--first", "../db", "alpha", "beta"}) == Errc::invalid_name);
+  CHECK(refusal({"--parallel", "2", "alpha", "beta", "ct7"}) == Errc::usage);
+  CHECK(refusal({"--first", "db", "alpha", "beta", "ct7"}) == Errc::usage);
+}
+
 TEST_CASE("the other commands have their own words", "[migrate][options]") {
   CHECK(std::get<ServeCommand>(parse({"serve", "--listen", "10.0.0.1:7700"}).command).listen == "10.0.0.1:7700");
   CHECK(refusal({"serve"}) == Errc::usage);
