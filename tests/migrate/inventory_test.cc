@@ -46,7 +46,9 @@ TEST_CASE("an inventory that makes no sense is refused", "[migrate][inventory]")
   CHECK(refusal("[]") == Errc::protocol_violation);
   CHECK(refusal(R"({"containers":{},"hidden":-1,"has_more":false})") == Errc::protocol_violation);
   CHECK(refusal(R"({"containers":[7],"hidden":0,"has_more":false})") == Errc::protocol_violation);
-  const auto one = [](const std::string& entry) { return R"({"containers":[)" + entry + R"(],"hidden":0,"has_more":false})"; };
+  const auto one = [](const std::string& entry) {
+    return R"({"containers":[)" + entry + R"(],"hidden":0,"has_more":false})";
+  };
   CHECK(refusal(one(R"({"container":"a","obstacle":0,"reason":""})")) == std::nullopt);
   CHECK(refusal(one(R"({"container":"a","obstacle":999,"reason":""})")) == Errc::protocol_violation);
   CHECK(refusal(one(R"({"container":"../a","obstacle":0,"reason":""})")) == Errc::protocol_violation);
