@@ -70,7 +70,7 @@ std::optional<CpuThrottle> CpuThrottle::of_container(pid_t init, TimePoint now) 
 }
 
 std::optional<CpuThrottle> CpuThrottle::at(fs::path cpu, fs::path cpuacct, TimePoint now) {
-  auto limit = read_limit(cpu);
+  auto limit = cpu.empty() ? std::nullopt : read_limit(cpu);
   if (!limit) return std::nullopt;
   const fs::path usage = is_v1(*limit) ? cpuacct / "cpuacct.usage" : cpu / "cpu.stat";
   if (contents_of(usage).empty()) return std::nullopt;

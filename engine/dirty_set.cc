@@ -82,16 +82,16 @@ void DirtySet::remove_all_of(const DirtySet& other) {
   for (auto run = other.next_run({0}); run && !empty(); run = other.next_run(run->end())) remove(*run);
 }
 
-DirtySet DirtySet::common_with(const DirtySet& other, std::size_t bytes_max) const {
+DirtySet DirtySet::common_with(const DirtySet& other) const {
   MIGRATE_ASSERT(block_count_ == other.block_count_);
-  DirtySet common(block_count_, bytes_max);
+  DirtySet common(block_count_, chunks_with_words_max_ * kChunkWords * sizeof(std::uint64_t));
   BlockIndex at{0};
   while (const auto ours = next_run(at)) {
-    const auto theirs = other.next_run(ours->first);
+    const auto theirs = other.next_run(ours->first, ours->count);
     if (!theirs) break;
     const auto end = std::min(ours->end(), theirs->end());
     if (theirs->first < end) common.add(Extent{theirs->first, end.value - theirs->first.value});
-    at = std::max(end, std::min(theirs->first, ours->end()));
+    at = std::max(end, theirs->first);
   }
   return common;
 }

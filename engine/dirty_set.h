@@ -43,8 +43,8 @@ class DirtySet {
   std::uint64_t block_count() const { return block_count_; }
   /// The first run of set blocks at or after `from`, at most `count_max` long.
   std::optional<Extent> next_run(BlockIndex from, std::uint64_t count_max = UINT64_MAX) const;
-  /// What both sets hold, in a set of its own.
-  DirtySet common_with(const DirtySet& other, std::size_t bytes_max = kDefaultBytesMax) const;
+  /// What both sets hold, in a set of its own, with the bound of this one: it holds nothing that this one does not.
+  DirtySet common_with(const DirtySet& other) const;
 
  private:
   static constexpr std::uint64_t kChunkWords = kChunkBlocks / 64;

@@ -14,7 +14,7 @@
 namespace vmigrate {
 namespace {
 
-constexpr std::size_t kHotBytesMax = std::size_t{2} << 20;   // beyond that, neighbours of hot blocks count as hot
+constexpr std::size_t kLastRoundBytesMax = std::size_t{2} << 20;   // beyond that, neighbours of hot blocks count as hot
 constexpr int kFinalPassesMax = 3;  // each pass waits for writes in flight, so only online discards can come after one
 
 }  // namespace
@@ -23,8 +23,8 @@ VolumeCopier::VolumeCopier(Parts parts)
     : parts_(parts),
       tracker_(&parts.tracker),
       pending_(parts.from.geometry().block_count()),
-      hot_(pending_.block_count(), kHotBytesMax),
-      last_round_(pending_.block_count(), kHotBytesMax) {
+      hot_(pending_.block_count()),
+      last_round_(pending_.block_count(), kLastRoundBytesMax) {
   MIGRATE_ASSERT(tracker_->geometry() == parts_.from.geometry());
   pending_.add_all();
 }
@@ -35,7 +35,7 @@ Task<RoundStats> VolumeCopier::copy_round() {
   take_back_hot();
   // Everything is pending in round 1, and what was drained before would only be looked at twice.
   if (rounds_done_ > 0) co_await drain_live();
-  if (rounds_done_ > 0) set_hot_aside();
+  if (rounds_done_ > 0 && tracker_->forgets()) set_hot_aside();
   co_await copy_pending(stats);
   if (!hot_.empty() && !is_ending_early_) co_await copy_hot(stats);
   take_back_hot();
@@ -104,7 +104,7 @@ Task<> VolumeCopier::drain_live() {
 }
 
 void VolumeCopier::set_hot_aside() {
-  hot_ = pending_.common_with(last_round_, kHotBytesMax);
+  hot_ = pending_.common_with(last_round_);
   last_round_.clear();
   last_round_.add(pending_);
   pending_.remove_all_of(hot_);

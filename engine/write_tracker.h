@@ -26,6 +26,9 @@ class WriteTracker {
   /// Adds every block written since the last drain to `out`. Throws Error(Errc::tracking_lost) if the tracker cannot
   /// vouch for that; then the set is meaningless and every block has to be compared.
   virtual Task<> drain_into(DirtySet& out) = 0;
+  /// Whether a drain takes what it reports: then the next one reports only what was written since. If not, what was not
+  /// handed on meanwhile comes again.
+  virtual bool forgets() const { return true; }
   /// The last drain, after which nothing is left: waits for writes still in flight (with a deadline) and checks
   /// that no write was missed since construction. The argument is the proof that this can be true.
   virtual Task<> drain_rest_into(DirtySet& out, const QuietVolume& quiet) = 0;

@@ -134,13 +134,23 @@ void LocalDeparture::forget() noexcept {
   }
 }
 
+/// A cgroup that has changed since is no reason to leave the rest undone.
+void give_back_cpu(const CpuLimit& limit) noexcept {
+  try {
+    put_back(limit);
+  } catch (const std::exception& failure) {
+    log(LogLevel::error, "cgroup=" + limit.directory.native() + " event=left_throttled reason=" + failure.what());
+  }
+}
+
 // --- after an agent that died -------------------------------------------------------------------------------------
 
 /// Ends what the dead agent's commands were doing. What may belong to the destination stands still afterwards, even if
 /// somebody has thawed it meanwhile; what is surely ours is left to resume().
 Task<> LocalDeparture::adopt(SourceState state, const std::optional<CpuLimit>& cpu_limit) {
-  const auto work = [this, &cpu_limit] {
-    if (cpu_limit) put_back(*cpu_limit);
+  // Whoever came further let go of it before the freeze.
+  if (state == SourceState::aborted && cpu_limit) give_back_cpu(*cpu_limit);
+  const auto work = [this] {
     auto images = ImageDir::take_over(host_.state.scratch(), checkpoint_name());
     if (images) checkpoint_.emplace(std::move(*images));
     if (checkpoint_) end_commands_on(checkpoint_->path(), kDumpPatience);
@@ -301,6 +311,13 @@ void check_ownership(const Journal& journal, const std::string& container) {
                                     "` shows both sides");
 }
 
+/// Whoever was killed while he throttled it noted what to put back, and that note is about to be written over.
+void undo_throttle_of_the_dead(const WaybillDir& waybills, const std::string& container) {
+  for (const Waybill& waybill : waybills.list())
+    if (waybill.side == Side::source && waybill.offer.container == container && waybill.cpu_limit)
+      give_back_cpu(*waybill.cpu_limit);
+}
+
 }  // namespace
 
 Task<std::unique_ptr<Departure>> find_departure(LocalHost host, Request request, std::string agent) {
@@ -309,6 +326,7 @@ Task<std::unique_ptr<Departure>> find_departure(LocalHost host, Request request,
   if (!request.is_dry_run) {
     journal.emplace(host.state.journals(), request.container);
     check_ownership(*journal, request.container);
+    undo_throttle_of_the_dead(host.state.waybills(), request.container);
   }
   found.offer.agent = std::move(agent);
   // An owner without a record is at epoch 1; whoever gets it is the next.

@@ -184,6 +184,7 @@ Task<> SourceSession::copy_while_running() {
   for (;;) {
     if (!is_time_over_) co_await copy_round(*copier_, *sink_);
     parts_.cancellation.check();
+    if (is_cut_by_timeout_) throw Error(Errc::connection_lost, "the connection was cut");   // see really()
     const Decision decision = decide();
     switch (decision.verdict) {
       case Verdict::copy_again:

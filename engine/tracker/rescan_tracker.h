@@ -18,6 +18,7 @@ class RescanTracker final : public WriteTracker {
 
   std::string_view name() const override { return "rescan"; }
   VolumeGeometry geometry() const override { return volume_.geometry(); }
+  bool forgets() const override { return false; }
   Task<> drain_into(DirtySet& out) override;
   Task<> drain_rest_into(DirtySet& out, const QuietVolume& quiet) override;
 
