@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <vector>
 
@@ -99,8 +100,9 @@ std::vector<std::string> list_of(const std::string& runtime) {
   return ids;
 }
 
-/// Containers of a runtime that is gone: asked for one of them, refuse_orphan() says what is to be done.
-std::vector<std::string> orphans_of(const std::string& runtime) {
+/// As the file system knows them, also those whose runtime is gone, or passes over what it cannot read: asked for one of
+/// them it says what is wrong.
+std::vector<std::string> directories_of(const std::string& runtime) {
   std::vector<std::string> ids;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator("/run/" + runtime, none))
@@ -109,21 +111,19 @@ std::vector<std::string> orphans_of(const std::string& runtime) {
 }
 
 std::vector<std::string> list_of_all(const std::vector<std::string>& runtimes) {
-  std::vector<std::string> ids;
+  std::set<std::string> ids;
   bool has_asked = false;
   for (const auto& runtime : runtimes) {
-    std::vector<std::string> more;
     try {
-      more = list_of(runtime);
+      for (std::string& id : list_of(runtime)) ids.insert(std::move(id));
       has_asked = true;
     } catch (const Error& error) {
       if (!is_missing(error)) throw;
-      more = orphans_of(runtime);
     }
-    ids.insert(ids.end(), more.begin(), more.end());
+    for (std::string& id : directories_of(runtime)) ids.insert(std::move(id));
   }
   if (!has_asked) throw_missing(runtimes);
-  return ids;
+  return {ids.begin(), ids.end()};
 }
 
 ContainerInfo ask_all(const std::vector<std::string>& runtimes, const std::string& id) {

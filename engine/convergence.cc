@@ -57,8 +57,15 @@ bool has_not_shrunk(std::span<const RoundStats> rounds, std::size_t index) {
   return static_cast<double>(rounds[index].bytes_left) > static_cast<double>(least->bytes_left) * kLeastShrinking;
 }
 
+std::span<const RoundStats> since_the_last_wait(std::span<const RoundStats> rounds) {
+  const auto last = std::find_if(rounds.rbegin(), rounds.rend(), [](const auto& round) { return round.has_waited; });
+  return rounds.last(static_cast<std::size_t>(last - rounds.rbegin()));
+}
+
 /// Of a container that is throttled already it is known that it writes all the time: one round shows if it was enough.
 bool is_stalled(std::span<const RoundStats> rounds) {
+  rounds = since_the_last_wait(rounds);
+  if (rounds.empty()) return false;
   const std::size_t in_a_row = rounds.back().throttle_percent > 0 ? 1 : kStalledRounds;
   if (rounds.size() <= in_a_row) return false;
   for (auto index = rounds.size() - in_a_row; index < rounds.size(); ++index)

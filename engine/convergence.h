@@ -19,6 +19,7 @@ struct RoundStats {
   std::uint64_t wire_bytes = 0;    ///< bytes that went over the wire, headers included
   Duration duration{};             ///< drain to acknowledgement
   std::uint64_t bytes_left = 0;    ///< written meanwhile: what the next round has to look at
+  bool has_waited = false;         ///< for another container of the host: what it left tells of that, not of this one
   unsigned throttle_percent = 0;   ///< how much less CPU time the container got meanwhile
 };
 

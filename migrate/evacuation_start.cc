@@ -28,14 +28,15 @@ Task<Inventory> receive_inventory(Channel& channel) {
   co_return all;
 }
 
-/// With --pull it is the destination whom we start; the source only has to let us look.
+/// Whoever pulls starts nothing on the source, which only has to let us look.
 Task<Inventory> ask_agent(const SessionHost& here, const Errand& errand, Cancellation& cancellation) {
   const Endpoint agent = parse_endpoint(errand.source);
   const std::shared_ptr<Channel> channel = co_await connect(agent, here.tls);
   cancellation.on_request([channel] { channel->close(); });
   co_await exchange_hello(here, *channel);
   channel->set_idle_timeout(kListingTimeout);
-  const Message list = List{to_json(InventoryRequest{errand.is_dry_run || errand.is_pull})};
+  const bool pulls = errand.is_pull || is_here(errand.destination);
+  const Message list = List{to_json(InventoryRequest{errand.is_dry_run || pulls})};
   co_await channel->send(list);
   co_return co_await receive_inventory(*channel);
 }

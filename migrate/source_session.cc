@@ -22,6 +22,7 @@ constexpr auto kLastWordTimeout = 3s;       // the destination throws away what 
 constexpr auto kTellAbortedFor = 20s;
 constexpr auto kRefusalTimeout = 5s;
 constexpr auto kTurnWait = 5s;             // a round between two waits: the destination hears of us
+constexpr auto kTurnLook = 200ms;          // --timeout may be over meanwhile
 constexpr int kTurnWaitsMax = 12;
 constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
 
@@ -193,7 +194,7 @@ Task<> SourceSession::copy_while_running() {
         throttle(decision);
         continue;
       case Verdict::freeze_now:
-        co_await wait_for_turn();
+        if (co_await must_wait_for_turn()) continue;
         remark("freezing: " + decision.reason);
         stage_.enter(SourceEvent::converged);
         co_return;
@@ -236,14 +237,18 @@ void SourceSession::throttle(const Decision& decision) {
                           {"message", "throttling: " + percent + " less CPU time; " + decision.reason}});
 }
 
-/// One container of this host at a time stands still. What is written while we wait is copied before the freeze.
-Task<> SourceSession::wait_for_turn() {
-  for (int waits = 0; !place_.take_turn() && waits < kTurnWaitsMax; ++waits) {
-    if (waits == 0) remark("waiting while another container stands still");
-    co_await place_.wait_for_turn(parts_.clock, parts_.cancellation, kTurnWait);
+/// One container of this host at a time stands still. Whoever has waited copies what was written meanwhile, and decides
+/// anew; that round is not one of --max-rounds.
+Task<bool> SourceSession::must_wait_for_turn() {
+  if (is_time_over_ || place_.take_turn() || turn_waits_ == kTurnWaitsMax) co_return false;
+  if (turn_waits_++ == 0) remark("waiting while another container stands still");
+  const TimePoint deadline = parts_.clock.now() + kTurnWait;
+  while (!is_time_over_ && parts_.clock.now() < deadline && !place_.take_turn()) {
+    co_await place_.wait_for_turn(parts_.clock, parts_.cancellation, kTurnLook);
     parts_.cancellation.check();
-    co_await copy_round(*copier_, *sink_);
   }
+  ++policy_.rounds_max;
+  co_return !is_time_over_;
 }
 
 /// One round. A tracker that lost its way is replaced, and everything is compared once.
@@ -264,6 +269,7 @@ Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
   armed_.tracker.reset();
   armed_ = parts_.departure.arm_tracker();
   copier.replace_tracker(*armed_.tracker);
+  place_.take_waited();   // in the round that came to nothing
   RoundStats compared = co_await copier.copy_differences();
   // What came meanwhile is not known.
   compared.bytes_left = std::max({compared.bytes_left, compared.data_bytes, std::uint64_t{kBlockBytes}});
@@ -511,7 +517,9 @@ void SourceSession::note_waybill(std::optional<CpuLimit> cpu_limit) {
 void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before) {
   stats.wire_bytes = wire_bytes() - wire_bytes_before;
   stats.throttle_percent = throttle_percent_;
-  stats.duration -= std::min(stats.duration, place_.take_waited());   // that says nothing of the link
+  const Duration waited = place_.take_waited();
+  stats.has_waited = waited > Duration::zero();
+  stats.duration -= std::min(stats.duration, waited);   // that says nothing of the link
   report_.rounds.push_back(stats);
   json event = to_json(stats);
   event["event"] = "round";

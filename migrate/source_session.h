@@ -60,7 +60,7 @@ class SourceSession {
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
   void watch_cpu();
   void throttle(const Decision& decision);
-  Task<> wait_for_turn();
+  Task<bool> must_wait_for_turn();
   Task<> hand_over_in_time();
   Task<> hand_over_until_closed(std::exception_ptr& thrown);
   Task<> close_when_budget_is_spent();
@@ -95,6 +95,7 @@ class SourceSession {
   std::optional<CpuLimit> cpu_limit_;      ///< until it is noted
   unsigned throttle_percent_ = 0;
   Precedence::Place place_;
+  int turn_waits_ = 0;
   std::optional<Pacer> pacer_;
   std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks
   std::unique_ptr<RemoteBlockSink> sink_;
