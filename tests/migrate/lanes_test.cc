@@ -138,6 +138,8 @@ TEST_CASE("a connection for blocks that does not keep to its round is refused", 
   CHECK(failure_after(Messages{RoundEnd{0, 0, {}}}) == Errc::protocol_violation);
   CHECK(failure_after({round_1, round_1}) == Errc::protocol_violation);
   CHECK(failure_after({round_1, blocks}) == Errc::protocol_violation);
+}
+
 TEST_CASE("over lanes a round that --timeout ends early is finished while it stands still", "[migrate][lanes]") {
   LanesWorld world({.timeout = 2s, .timeout_action = TimeoutAction::freeze, .bandwidth_max = 1 << 19});
   world.volume.write(Extent{{0}, 1024}, 3);
