@@ -24,6 +24,7 @@ class ReportingChannel final : public Channel, public Progress {
   void set_idle_timeout(Duration timeout) override { wire_.set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_.set_payload_limit(bytes_max); }
   void set_compression(Compression compression) override { wire_.set_compression(compression); }
+  void note_pause(Duration pause) override { wire_.note_pause(pause); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }
   const std::vector<std::string>& certified_names() const override { return wire_.certified_names(); }
@@ -46,6 +47,7 @@ class ForwardingChannel final : public Channel {
   void set_idle_timeout(Duration timeout) override { wire_.set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_.set_payload_limit(bytes_max); }
   void set_compression(Compression compression) override { wire_.set_compression(compression); }
+  void note_pause(Duration pause) override { wire_.note_pause(pause); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }
   const std::vector<std::string>& certified_names() const override { return wire_.certified_names(); }

@@ -20,7 +20,7 @@ Task<std::uint64_t> send_image(asio::thread_pool& pool, const ImageDir& image, C
       const Message chunk = ImageChunk{file.name, offset, buffer.first(got)};
       const std::uint64_t before = channel.bytes_sent();
       co_await channel.send(chunk);
-      co_await pacer.pass(channel.bytes_sent() - before);
+      channel.note_pause(co_await pacer.pass(channel.bytes_sent() - before));
       if (got == 0) break;
       offset += got;
     }

@@ -24,7 +24,7 @@ class OutgoingLanes::Sink final : public BlockSink {
     const Message message = BlockData{extent.first.value, static_cast<std::uint32_t>(extent.count), blocks};
     const std::uint64_t before = channel_.bytes_sent();
     co_await channel_.send(message);
-    co_await pacer_.pass(channel_.bytes_sent() - before);
+    channel_.note_pause(co_await pacer_.pass(channel_.bytes_sent() - before));
   }
   Task<> write_zeroes(Extent extent) override {
     const Message message = BlockZeroes{extent.first.value, extent.count};

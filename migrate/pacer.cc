@@ -10,11 +10,13 @@ constexpr auto kLookForStopEvery = std::chrono::milliseconds(100);   // a low li
 
 }  // namespace
 
-Task<> Pacer::pass(std::uint64_t bytes) {
+Task<Duration> Pacer::pass(std::uint64_t bytes) {
   if (place_ != nullptr) co_await place_->make_way(clock_);
+  const TimePoint began = clock_.now();
   const std::optional<TimePoint> due = book(bytes);
   while (due && !is_stopped_ && clock_.now() < *due)
     co_await clock_.sleep_until(std::min<TimePoint>(*due, clock_.now() + kLookForStopEvery));
+  co_return clock_.now() - began;
 }
 
 void Pacer::set_rate(std::uint64_t bytes_per_second) {

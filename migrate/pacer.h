@@ -20,8 +20,8 @@ class Pacer {
   Pacer(const Pacer&) = delete;
 
   /// Returns when `bytes` that were just sent fit the limit and no other container of this host stands still, or soon
-  /// after stop(). Time spent idle is not saved up.
-  Task<> pass(std::uint64_t bytes);
+  /// after stop(). Time spent idle is not saved up. Returns how long the limit made it wait.
+  Task<Duration> pass(std::uint64_t bytes);
   /// Nobody waits any more: what would be sent has nowhere to go.
   void stop() noexcept { is_stopped_ = true; }
   bool is_stopped() const noexcept { return is_stopped_; }

@@ -8,7 +8,7 @@ Task<> RemoteBlockSink::write(Extent extent, std::span<const std::byte> blocks) 
   const Message message = BlockData{extent.first.value, static_cast<std::uint32_t>(extent.count), blocks};
   const std::uint64_t before = parts_.channel.bytes_sent();
   co_await parts_.channel.send(message);
-  co_await parts_.pacer.pass(parts_.channel.bytes_sent() - before);
+  parts_.channel.note_pause(co_await parts_.pacer.pass(parts_.channel.bytes_sent() - before));
 }
 
 Task<> RemoteBlockSink::write_zeroes(Extent extent) {

@@ -39,6 +39,8 @@ class Channel {
   virtual void set_payload_limit(std::uint32_t bytes_max) = 0;
   /// For messages sent from now on. The default is automatic.
   virtual void set_compression(Compression compression) = 0;
+  /// After a send its user waited so long to keep a limit: to the choice of compression that is the link's slowness.
+  virtual void note_pause(Duration pause) = 0;
   /// Between messages, nothing pending: from now on it is used on `executor`. What has no thread needs nothing.
   virtual void move_to(const asio::any_io_executor& executor) { static_cast<void>(executor); }
   /// Ends the conversation; pending and later calls throw Error(Errc::connection_lost). Safe to call twice.

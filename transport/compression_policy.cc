@@ -7,7 +7,9 @@ namespace vmigrate {
 namespace {
 
 constexpr double kNewSampleWeight = 0.2;
-constexpr double kWorthIt = 1.1;  // a gain below a tenth is noise, and the peer must expand as well
+constexpr double kTolerable = 0.95;  // of the raw rate: what lz4 may lose with data that do not get smaller
+/// The same for what is only foretold, as if nothing else could go on while it compresses.
+constexpr double kTolerableForetold = 0.9;
 
 double rate_of(std::uint64_t bytes, Duration time) {
   return static_cast<double>(bytes) / std::max(std::chrono::duration<double>(time).count(), 1e-9);
@@ -25,12 +27,13 @@ bool CompressionPolicy::wants_compression() const { return phase_ == Phase::lz4_
 void CompressionPolicy::record(const SentMessage& message) {
   if (message.plain_bytes == 0 || message.was_tried != wants_compression()) return;
   phase_bytes_ += message.plain_bytes;
+  phase_time_ += message.total_time;
   const double rate = rate_of(message.plain_bytes, message.total_time);
   switch (phase_) {
     case Phase::raw_probe:
       // The first half only fills the socket buffers.
-      if (phase_bytes_ > kRawProbeBytes / 2) blend(raw_rate_, rate);
-      if (phase_bytes_ >= kRawProbeBytes) end_raw_probe();
+      if (phase_bytes_ > kRawProbeBytes / 2 || phase_time_ > kRawProbeTime / 2) blend(raw_rate_, rate);
+      if (phase_bytes_ >= kRawProbeBytes || phase_time_ >= kRawProbeTime) end_raw_probe();
       return;
     case Phase::raw:
       blend(raw_rate_, rate);
@@ -41,7 +44,7 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::lz4:
       blend(lz4_rate_, rate);
-      if (phase_bytes_ >= probe_every_bytes_) enter(Phase::raw_probe);
+      if (phase_bytes_ >= probe_every_bytes_ || has_become_slow()) enter(Phase::raw_probe);
       return;
   }
 }
@@ -49,26 +52,31 @@ void CompressionPolicy::record(const SentMessage& message) {
 void CompressionPolicy::enter(Phase phase) {
   phase_ = phase;
   phase_bytes_ = 0;
+  phase_time_ = {};
   if (phase == Phase::raw_probe) raw_rate_ = 0;
 }
 
 void CompressionPolicy::end_raw_probe() {
   if (!has_met_lz4_) return enter(Phase::lz4_probe);
-  const bool stays = lz4_rate_ > raw_rate_ * kWorthIt;
+  const bool stays = lz4_rate_ >= raw_rate_ * kTolerable;
   if (stays) grow_interval();
   else probe_every_bytes_ = kProbeEveryBytesMin;
   enter(stays ? Phase::lz4 : Phase::raw);
 }
 
-/// One message is enough: it cannot get through faster than it is compressed, nor faster than the link carries the
-/// rest.
+/// Data that get smaller on a fast link, or the link itself.
+bool CompressionPolicy::has_become_slow() const {
+  return phase_bytes_ >= kRawProbeBytes && lz4_rate_ < raw_rate_ * kTolerable;
+}
+
+/// One message is enough: what it took to compress it, and what the link will take for the rest.
 void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {
   has_met_lz4_ = true;
   const double compress_rate = rate_of(message.plain_bytes, message.compress_time);
   const double link_rate = raw_rate_ * static_cast<double>(message.plain_bytes) /
                            static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
-  const double promised = std::min(compress_rate, link_rate);
-  if (promised <= raw_rate_ * kWorthIt) {
+  const double promised = 1 / (1 / compress_rate + 1 / link_rate);
+  if (promised < raw_rate_ * kTolerableForetold) {
     grow_interval();
     return enter(Phase::raw);
   }

@@ -14,19 +14,22 @@ struct SentMessage {
   std::uint64_t plain_bytes = 0;
   std::uint64_t wire_bytes = 0;
   Duration compress_time{};
-  Duration total_time{};         ///< compressing and sending
+  Duration total_time{};         ///< compressing and sending, with what had to be waited before to keep a limit
 };
 
 /// Compressing costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow
 /// one. Two rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured
 /// compressed. The one not in use is tried again now and then, since links and data change. When the link is not the
-/// bottleneck send() returns at once, the raw rate is high, and nothing is compressed.
+/// bottleneck send() returns at once, the raw rate is high, and nothing is compressed. When it is, trying costs
+/// nothing that anybody waits for, even with data that do not get smaller: so the next ones that do are not missed.
 class CompressionPolicy {
  public:
   static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;
   static constexpr std::uint64_t kProbeEveryBytesMax = 4ULL << 30;
   /// Longer than the socket buffers, which would otherwise swallow the probe and make the link look fast.
   static constexpr std::uint64_t kRawProbeBytes = 16ULL << 20;
+  /// A link that needs longer for them is slow: no more need be known.
+  static constexpr Duration kRawProbeTime = std::chrono::milliseconds(300);
 
   /// Whether the next message should be compressed.
   bool wants_compression() const;
@@ -38,11 +41,13 @@ class CompressionPolicy {
   void enter(Phase phase);
   void end_raw_probe();
   void judge_lz4_probe(const SentMessage& message);
+  bool has_become_slow() const;
   void grow_interval();
 
   Phase phase_ = Phase::raw_probe;
   bool has_met_lz4_ = false;
   std::uint64_t phase_bytes_ = 0;
+  Duration phase_time_{};
   std::uint64_t probe_every_bytes_ = kProbeEveryBytesMin;
   double raw_rate_ = 0;
   double lz4_rate_ = 0;

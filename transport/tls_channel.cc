@@ -83,7 +83,7 @@ Task<> TlsChannel::send(const Message& message) {
   sending.succeed();
   if (has_bulk && plain_bytes >= kCompressBytesMin && compression_ == Compression::automatic)
     policy_.record({is_tried, plain_bytes, bytes_sent_ - sent_before, compress_time_,
-                    std::chrono::steady_clock::now() - began});
+                    std::chrono::steady_clock::now() - began + std::exchange(paused_, {})});
 }
 
 bool TlsChannel::wants_compression(const Message& message, std::size_t plain_bytes) const {

@@ -45,6 +45,7 @@ class TlsChannel final : public Channel {
   void set_idle_timeout(Duration timeout) override { stream_->set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
   void set_compression(Compression compression) override { compression_ = compression; }
+  void note_pause(Duration pause) override { paused_ += pause; }
   void move_to(const asio::any_io_executor& executor) override { stream_->move_to(executor); }
   void close() noexcept override { stream_->close(); }
   const std::string& peer_name() const override { return stream_->peer_name(); }
@@ -64,6 +65,7 @@ class TlsChannel final : public Channel {
   std::uint32_t payload_limit_ = kPayloadBytesMax;
   Compression compression_ = Compression::automatic;
   CompressionPolicy policy_;
+  Duration paused_{};                 ///< since the last message that the policy heard of
 
   std::vector<std::byte> front_;   // header, fields, and the first bulk bytes of the frame being sent
   std::vector<std::byte> plain_;   // lz4 wants its input in one piece

@@ -122,6 +122,7 @@ class SimChannel final : public Channel {
   void set_idle_timeout(Duration timeout) override { idle_timeout_ = timeout; }
   void set_payload_limit(std::uint32_t) override {}
   void set_compression(Compression) override {}
+  void note_pause(Duration) override {}
   void close() noexcept override {
     if (std::exchange(is_closed_, true)) return;
     connection_->push(side_, {});

@@ -136,6 +136,7 @@ class MemoryChannel final : public Channel {
   void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
   /// Only lz4 compresses: what pays is nothing that a simulation can measure.
   void set_compression(Compression compression) override { compression_ = compression; }
+  void note_pause(Duration) override {}
   /// What was sent before still reaches the peer.
   void close() noexcept override {
     is_closed_ = true;

@@ -26,12 +26,13 @@ struct World {
   double link;
   double compressor;
   double ratio;
+  double seconds_spent = 0;
 
   static Duration seconds(double value) {
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value));
   }
   /// How much of `bytes` was tried to be compressed when the policy decides.
-  std::uint64_t run(CompressionPolicy& policy, std::uint64_t bytes) const {
+  std::uint64_t run(CompressionPolicy& policy, std::uint64_t bytes) {
     std::uint64_t tried = 0;
     for (std::uint64_t sent = 0; sent < bytes; sent += kMessageBytes) {
       SentMessage message{policy.wants_compression(), kMessageBytes, kMessageBytes, {}, {}};
@@ -43,6 +44,7 @@ struct World {
       const Duration on_wire = seconds(static_cast<double>(message.wire_bytes) / link);
       message.total_time = std::max(message.compress_time, on_wire);  // the socket buffer lets them overlap
       policy.record(message);
+      seconds_spent += std::chrono::duration<double>(message.total_time).count();
     }
     return tried;
   }
@@ -99,9 +101,33 @@ TEST_CASE("a fast link gets none, but for a rare probe", "[transport][lz4]") {
   CHECK(World{1.2e9, 700e6, 0.5}.run(policy, 16 * kGiB) < 16 * kGiB / 256);
 }
 
-TEST_CASE("data that does not compress is sent as it is even on a slow link", "[transport][lz4]") {
+TEST_CASE("data that does not compress takes at most 2 % longer, on any link", "[transport][lz4]") {
+  for (const double link : {12e6, 117e6, 300e6, 600e6, 1.2e9, 3e9}) {
+    CompressionPolicy policy;
+    World world{link, 2e9, 1.0};
+    world.run(policy, 16 * kGiB);
+    CAPTURE(link, world.seconds_spent);
+    CHECK(world.seconds_spent < 1.02 * 16 * static_cast<double>(kGiB) / link);
+  }
+}
+
+TEST_CASE("on a slow link nothing that compresses is missed among what does not", "[transport][lz4]") {
   CompressionPolicy policy;
-  CHECK(World{117e6, 700e6, 1.0}.run(policy, 16 * kGiB) < 16 * kGiB / 256);
+  World dull{117e6, 2e9, 1.0};
+  World hopeful{117e6, 700e6, 0.5};
+  std::uint64_t tried = 0;
+  for (int file = 0; file < 24; ++file) {
+    dull.run(policy, 64 << 20);
+    tried += hopeful.run(policy, 40 << 20);
+  }
+  CHECK(tried > 24ULL * (40 << 20) * 9 / 10);
+}
+
+TEST_CASE("a slow link is known as such within a second", "[transport][lz4]") {
+  CompressionPolicy policy;
+  World world{12e6, 700e6, 0.5};
+  while (!policy.wants_compression()) world.run(policy, kMessageBytes);
+  CHECK(world.seconds_spent < 1);
 }
 
 TEST_CASE("the choice follows a link that changes", "[transport][lz4]") {
