@@ -100,8 +100,8 @@ std::vector<std::string> list_of(const std::string& runtime) {
   return ids;
 }
 
-/// As the file system knows them, also those whose runtime is gone, or passes over what it cannot read: asked for one of
-/// them it says what is wrong.
+/// As the file system knows them, also those whose runtime is gone, or passes over what it cannot read: asked for one
+/// of them it says what is wrong.
 std::vector<std::string> directories_of(const std::string& runtime) {
   std::vector<std::string> ids;
   std::error_code none;
