@@ -24,7 +24,7 @@ namespace vmigrate {
 namespace {
 
 constexpr const char* kMapNames[] = {"state", "dirty", "pending", "unsure", "in_flight"};
-constexpr std::uint64_t kBitsMax = std::uint64_t{1} << 29;  // 64 MiB of map: 2 TiB of 4 KiB blocks
+constexpr std::uint64_t kBitsMax = std::uint64_t{1} << 28;  // 32 MiB of map: 1 TiB of 4 KiB blocks
 constexpr unsigned kCopiesWithoutPreemption = 3;            // task, softirq and hardirq: two of them can be interrupted
 constexpr unsigned kCopiesWithPreemption = VM_COPIES_MAX;   // nesting of 3 was seen on Linux 7.2; more is noticed
 
@@ -53,7 +53,7 @@ bool programs_are_preemptible() {
   return is_realtime == 1 || running_release() >= Release{6, 19};
 }
 
-/// One bit per block; on devices beyond 2 TiB one bit per two, four, … blocks.
+/// One bit per block; on devices beyond 1 TiB one bit per two, four, … blocks.
 unsigned shift_for(std::uint64_t sectors) {
   unsigned shift = std::countr_zero(kBlockBytes / 512);
   while (divide_up(sectors, std::uint64_t{1} << shift) > kBitsMax) ++shift;

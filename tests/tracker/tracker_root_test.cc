@@ -306,7 +306,7 @@ TEST_CASE("a device of 16 TiB is tracked in bounded memory", "[tracker][root]") 
   CHECK(dirty.contains({4'000'000'000}));
   CHECK(dirty.contains({1'000'000}));
   CHECK(dirty.contains({3'999'999}));
-  CHECK(dirty.count() <= 3'000'000 + 3 * 4);  // one bit is four blocks here
+  CHECK(dirty.count() <= 3'000'000 + 3 * 16);  // one bit is sixteen blocks here
   CHECK((resident_pages() - before) * 4096 < (std::uint64_t{32} << 20));
 }
 
