@@ -28,6 +28,7 @@ void CompressionPolicy::record(const SentMessage& message) {
   if (message.plain_bytes == 0 || message.was_tried != wants_compression()) return;
   phase_bytes_ += message.plain_bytes;
   phase_time_ += message.total_time;
+  phase_compress_time_ += message.compress_time;
   const double rate = rate_of(message.plain_bytes, message.total_time);
   switch (phase_) {
     case Phase::raw_probe:
@@ -44,7 +45,7 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::lz4:
       blend(lz4_rate_, rate);
-      if (phase_bytes_ >= probe_every_bytes_ || has_become_slow()) enter(Phase::raw_probe);
+      look_at_lz4();
       return;
   }
 }
@@ -52,7 +53,7 @@ void CompressionPolicy::record(const SentMessage& message) {
 void CompressionPolicy::enter(Phase phase) {
   phase_ = phase;
   phase_bytes_ = 0;
-  phase_time_ = {};
+  phase_time_ = phase_compress_time_ = {};
   if (phase == Phase::raw_probe) raw_rate_ = 0;
 }
 
@@ -64,10 +65,14 @@ void CompressionPolicy::end_raw_probe() {
   enter(stays ? Phase::lz4 : Phase::raw);
 }
 
-/// Data that get smaller on a fast link, or the link itself.
-bool CompressionPolicy::has_become_slow() const {
-  return phase_bytes_ >= kRawProbeBytes && lz4_rate_ < raw_rate_ * kTolerable;
+void CompressionPolicy::look_at_lz4() {
+  const bool is_disappointing = phase_bytes_ >= kRawProbeBytes && lz4_rate_ < raw_rate_ * kTolerable;
+  if (phase_bytes_ < probe_every_bytes_ && !(is_disappointing && !waits_for_link())) return;
+  enter(waits_for_link() ? Phase::lz4 : Phase::raw_probe);
 }
+
+/// More than for the compressor: raw it would take the link longer still.
+bool CompressionPolicy::waits_for_link() const { return phase_compress_time_ * 2 < phase_time_; }
 
 /// One message is enough: what it took to compress it, and what the link will take for the rest.
 void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {

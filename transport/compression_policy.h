@@ -21,7 +21,8 @@ struct SentMessage {
 /// one. Two rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured
 /// compressed. The one not in use is tried again now and then, since links and data change. When the link is not the
 /// bottleneck send() returns at once, the raw rate is high, and nothing is compressed. When it is, trying costs
-/// nothing that anybody waits for, even with data that do not get smaller: so the next ones that do are not missed.
+/// nothing that anybody waits for, even with data that do not get smaller: so the next ones that do are not missed, and
+/// nothing is sent raw to measure what is known.
 class CompressionPolicy {
  public:
   static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;
@@ -29,7 +30,7 @@ class CompressionPolicy {
   /// Longer than the socket buffers, which would otherwise swallow the probe and make the link look fast.
   static constexpr std::uint64_t kRawProbeBytes = 16ULL << 20;
   /// A link that needs longer for them is slow: no more need be known.
-  static constexpr Duration kRawProbeTime = std::chrono::milliseconds(300);
+  static constexpr Duration kRawProbeTime = std::chrono::milliseconds(150);
 
   /// Whether the next message should be compressed.
   bool wants_compression() const;
@@ -41,13 +42,15 @@ class CompressionPolicy {
   void enter(Phase phase);
   void end_raw_probe();
   void judge_lz4_probe(const SentMessage& message);
-  bool has_become_slow() const;
+  void look_at_lz4();
+  bool waits_for_link() const;
   void grow_interval();
 
   Phase phase_ = Phase::raw_probe;
   bool has_met_lz4_ = false;
   std::uint64_t phase_bytes_ = 0;
   Duration phase_time_{};
+  Duration phase_compress_time_{};
   std::uint64_t probe_every_bytes_ = kProbeEveryBytesMin;
   double raw_rate_ = 0;
   double lz4_rate_ = 0;
