@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kSilenceMax = 24h;    // a source that compares a large image sends nothing; TCP notices a dead one
 constexpr auto kReachTimeout = 5min; // what is left then is on its way already, however slow the link
+constexpr auto kExplanationTime = 2s;
 
 bool is_hang_up(std::exception_ptr failure) {
   try {
@@ -88,6 +89,7 @@ class IncomingLanes::Lane {
 
   void rest(std::exception_ptr failure) {
     --all_.running_;
+    if (!all_.failure_) all_.failed_at_ = all_.parts_.clock.now();
     if (!all_.failure_) all_.failure_ = failure;
     all_.changed_.cancel();
   }
@@ -122,15 +124,16 @@ Task<> IncomingLanes::reach(std::uint32_t round) {
 }
 
 Task<> IncomingLanes::trouble() {
-  while (!has_trouble()) co_await wait_until(TimePoint::max());
+  while (parts_.clock.now() < trouble_since()) co_await wait_until(trouble_since());
 }
 
 void IncomingLanes::check() const {
-  if (has_trouble()) std::rethrow_exception(failure_);
+  if (parts_.clock.now() >= trouble_since()) std::rethrow_exception(failure_);
 }
 
-bool IncomingLanes::has_trouble() const {
-  return failure_ && !is_hang_up(failure_);
+TimePoint IncomingLanes::trouble_since() const {
+  if (!failure_) return TimePoint::max();
+  return is_hang_up(failure_) ? failed_at_ + kExplanationTime : failed_at_;
 }
 
 void IncomingLanes::close() noexcept {

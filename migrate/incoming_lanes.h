@@ -34,8 +34,8 @@ class IncomingLanes {
   /// Returns when every lane has written all that came before RoundEnd `round`. Throws the failure of a lane, timed_out
   /// when one of them does not get there.
   Task<> reach(std::uint32_t round);
-  /// Returns when a lane has failed otherwise than by the peer's hanging up, which it may do for a reason that it says
-  /// over the first connection. Does not throw but when it is cancelled.
+  /// Returns when a lane has failed. If the peer hung up it returns a little later: it may have done so for a reason
+  /// that it says over the first connection. Does not throw but when it is cancelled.
   Task<> trouble();
   /// Throws such a failure, if there is one.
   void check() const;
@@ -48,12 +48,13 @@ class IncomingLanes {
  private:
   class Lane;
 
-  bool has_trouble() const;
+  TimePoint trouble_since() const;
   Task<> wait_until(TimePoint deadline);
 
   Parts parts_;
   asio::steady_timer changed_;   ///< never expires; cancelled to say "look again"
   std::exception_ptr failure_;
+  TimePoint failed_at_{};
   std::size_t running_ = 0;
   std::atomic<std::uint32_t> round_{0};   ///< the last that was reached: the next one's blocks may come
   std::vector<std::unique_ptr<Lane>> lanes_;

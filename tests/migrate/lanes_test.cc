@@ -95,6 +95,19 @@ TEST_CASE("whichever message a connection for blocks is cut at, exactly one side
   }
 }
 
+TEST_CASE("a connection for blocks that is lost ends it within seconds, though the others live", "[migrate][lanes]") {
+  for (std::size_t k = 1; k <= messages_on_the_first_lane(); ++k) {
+    LanesWorld world;
+    bool is_first = true;
+    world.at_lane = [&](MemoryLink& link) {
+      if (std::exchange(is_first, false)) link.cut_after(k);
+    };
+    world.migrate();
+    INFO("cut at message " << k << '\n' << world.story.text());
+    CHECK(world.report.total < 10s);
+  }
+}
+
 TEST_CASE("a disk that fails at the end of a connection for blocks is the reason that is told", "[migrate][lanes]") {
   LanesWorld world;
   bool is_first = true;
