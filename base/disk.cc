@@ -22,6 +22,9 @@ namespace fs = std::filesystem;
 class RealFile final : public DiskFile {
  public:
   RealFile(int fd, fs::path path) : fd_(fd), path_(std::move(path)) {}
+  RealFile(const RealFile&) = delete;
+  /// Closing is not enough: a child that was forked meanwhile has the file, and with it the lock, until its exec.
+  ~RealFile() override { ::flock(fd_.get(), LOCK_UN); }
 
   bool lock() override { return ::flock(fd_.get(), LOCK_EX | LOCK_NB) == 0; }
   bool is_at(const fs::path& path) const override {

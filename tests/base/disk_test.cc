@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/disk.h"
 
+#include <csignal>
 #include <fstream>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/catch.h"
 #include "tests/support/temporary_directory.h"
@@ -22,4 +26,19 @@ TEST_CASE("a directory that is not there holds nothing, one that cannot be liste
   CHECK(real_disk().list(directory.path() / "missing").empty());
   std::ofstream(directory.path() / "file") << "no directory";
   CHECK_THROWS_AS(real_disk().list(directory.path() / "file"), Error);
+}
+
+TEST_CASE("a file gives its lock back although a child that was forked meanwhile still has it open", "[base][disk]") {
+  const TestDirectory directory;
+  const auto path = directory.path() / "journal";
+  auto file = real_disk().create(path);
+  REQUIRE(file->lock());
+  CHECK_FALSE(real_disk().open(path)->lock());
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) for (;;) ::pause();
+  file.reset();
+  CHECK(real_disk().open(path)->lock());
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
