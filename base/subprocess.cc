@@ -254,4 +254,11 @@ CommandResult run_checked(const Command& command, Errc errc) {
               sentence + " failed with status " + std::to_string(result.exit_status) + (why.empty() ? "" : ": " + why));
 }
 
+std::string first_line_of(const std::string& errors) {
+  constexpr std::size_t kCharactersMax = 200;
+  std::string line = errors.substr(0, std::min(errors.find_first_of("\r\n"), kCharactersMax));
+  std::ranges::replace_if(line, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return line;
+}
+
 }  // namespace vmigrate

@@ -36,4 +36,8 @@ CommandResult run_command(const Command& command);
 /// run_command(), but a non-zero exit status throws Error(errc, "<argv[0]> <argv[1]>: <last line of its errors>").
 CommandResult run_checked(const Command& command, Errc errc);
 
+/// For a sentence that is shown elsewhere: the first line of what a command wrote, at most 200 characters of it, each
+/// that is not printable ASCII as '?'.
+std::string first_line_of(const std::string& errors);
+
 }  // namespace vmigrate

@@ -61,17 +61,12 @@ bool means_unknown(const std::string& errors) {
          errors.find("No such file or directory") != std::string::npos;
 }
 
-std::string without_newline(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
 /// Nothing if the runtime does not know the container. Throws Error with ENOENT if there is no such runtime.
 std::optional<ContainerInfo> ask(const std::string& runtime, const std::string& id) {
   const auto result = run_command({.argv = {runtime, "state", id}, .timeout = kCommandTimeout});
   if (result.exit_status == 0) return info_from(result.output, runtime);
   if (means_unknown(result.errors)) return std::nullopt;
-  throw Error(Errc::incompatible_host, "`" + runtime + " state " + id + "` failed: " + without_newline(result.errors));
+  throw Error(Errc::incompatible_host, "`" + runtime + " state " + id + "` failed: " + first_line_of(result.errors));
 }
 
 bool is_missing(const Error& error) { return error.code() == std::errc::no_such_file_or_directory; }
@@ -92,7 +87,7 @@ std::vector<std::string> list_of(const std::string& runtime) {
   const auto result = run_command({.argv = {runtime, "list", "--quiet"}, .timeout = kCommandTimeout});
   // crun has made no directory before its first container.
   if (result.exit_status != 0 && !means_unknown(result.errors))
-    throw Error(Errc::incompatible_host, "`" + runtime + " list` failed: " + without_newline(result.errors));
+    throw Error(Errc::incompatible_host, "`" + runtime + " list` failed: " + first_line_of(result.errors));
   std::vector<std::string> ids;
   std::istringstream lines(result.exit_status == 0 ? result.output : "");
   for (std::string id; std::getline(lines, id);)
@@ -163,7 +158,7 @@ void forget(const ContainerInfo& container) {
       run_command({.argv = {container.runtime, "delete", "--force", container.id}, .timeout = kCommandTimeout});
   if (result.exit_status != 0 && !means_unknown(result.errors))
     throw Error(Errc::internal, "`" + container.runtime + " delete --force " + container.id +
-                                    "` failed: " + without_newline(result.errors));
+                                    "` failed: " + first_line_of(result.errors));
 }
 
 void kill_and_forget(const ContainerInfo& container) {

@@ -23,6 +23,14 @@ TEST_CASE("a command that does not exist is an error with its name", "[base]") {
                     "cannot run no-such-command-here: No such file or directory");
 }
 
+TEST_CASE("of what a command complains one printable line is shown", "[base]") {
+  CHECK(first_line_of("").empty());
+  CHECK(first_line_of("\n").empty());
+  CHECK(first_line_of("open /run/runc: denied\nmore\n") == "open /run/runc: denied");
+  CHECK(first_line_of("a\x1b[2J\tb\xff\r\nc") == "a?[2J?b?");
+  CHECK(first_line_of(std::string(1000, 'x')) == std::string(200, 'x'));
+}
+
 TEST_CASE("a command past its deadline is killed", "[base]") {
   CHECK_THROWS_AS(run_command({.argv = {"sleep", "60"}, .timeout = 50ms}), Error);
 }
