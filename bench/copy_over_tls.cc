@@ -13,7 +13,7 @@ using namespace vmigrate;
 
 namespace {
 
-constexpr std::size_t kPoolThreads = 4;   // as in the agent
+constexpr std::size_t kPoolThreads = 4;
 
 using Channels = std::vector<std::unique_ptr<Channel>>;
 

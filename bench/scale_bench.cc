@@ -35,7 +35,7 @@ using namespace vmigrate;
 
 namespace {
 
-constexpr std::size_t kPoolThreads = 4;  // as in the agent
+constexpr std::size_t kPoolThreads = 4;
 constexpr int kScans = 5;
 
 struct Settings {

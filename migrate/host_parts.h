@@ -17,7 +17,9 @@
 
 namespace vmigrate {
 
-inline constexpr std::size_t kPoolThreads = 4;   ///< blocking file I/O and commands
+/// For blocking file I/O and commands: one for each session of an evacuation, whose checkpoints take seconds, and some
+/// for everybody else.
+inline constexpr std::size_t kPoolThreads = kParallelMax + 4;
 
 /// Everything of this host that a session needs, built in the order of dependence.
 struct HostParts {
