@@ -161,7 +161,7 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
     co_await answer_pull(host_, *channel, std::move(*pull), cancellation);
   } else if (auto* list = std::get_if<List>(&first)) {
     const Live live(*this, cancellation);
-    co_await answer_list(*channel, std::move(*list));
+    co_await answer_list(*channel, std::move(*list), cancellation);
   } else if (auto* start = std::get_if<Start>(&first)) {
     co_await answer_start(std::move(channel), std::move(*start));
   } else if (const auto* ask = std::get_if<Ask>(&first)) {
@@ -207,7 +207,7 @@ Task<> Agent::answer_ask(std::unique_ptr<Channel> channel, Ask ask) {
 }
 
 /// What the peer may move, container by container; of the rest he hears how many they are.
-Task<> Agent::answer_list(Channel& channel, List list) {
+Task<> Agent::answer_list(Channel& channel, List list, Cancellation& cancellation) {
   Deed deed = deed_of(list);
   const Rules rules = rules_.require_some(channel.certified_names(), deed);
   const std::function<bool(const std::string&)> may_be_shown = [&](const std::string& container) {
@@ -217,7 +217,7 @@ Task<> Agent::answer_list(Channel& channel, List list) {
   Inventory inventory;
   std::optional<Failure> failure;
   try {
-    inventory = co_await take_inventory(host_.local, may_be_shown);
+    inventory = co_await take_inventory(host_.local, may_be_shown, cancellation);
   } catch (...) {
     failure = failure_of(std::current_exception(), Errc::internal);
   }
@@ -225,6 +225,7 @@ Task<> Agent::answer_list(Channel& channel, List list) {
     const Message refuse = Refuse{static_cast<std::uint32_t>(failure->code), failure->sentence};
     co_return co_await channel.send(refuse);
   }
+  cancellation.on_request([&channel] { channel.close(); });   // a peer may take its time to read
   for (const Inventory& piece : in_pieces(inventory)) {
     const Message listing = Listing{to_json(piece)};
     co_await channel.send(listing);

@@ -8,25 +8,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr auto kListingTimeout = std::chrono::minutes(2);   // a runtime is asked about each of its containers
-constexpr std::size_t kEntriesMax = 100'000;
-
-void append(Inventory& all, Inventory&& piece) {
-  std::ranges::move(piece.entries, std::back_inserter(all.entries));
-  all.hidden = piece.hidden;
-  all.has_more = piece.has_more;
-  if (all.entries.size() > kEntriesMax)
-    throw Error(Errc::protocol_violation, "the source lists more containers than a host can have");
-}
-
-Task<Inventory> receive_inventory(Channel& channel) {
-  Inventory all{.has_more = true};
-  while (all.has_more) {
-    const Listing listing = co_await expect<Listing>(channel);
-    append(all, inventory_from_json(listing.json));
-  }
-  co_return all;
-}
+// A runtime is asked about each of its containers.
+constexpr auto kListingTimeout = std::chrono::minutes(2);
 
 /// Whoever pulls starts nothing on the source, which only has to let us look.
 Task<Inventory> ask_agent(const SessionHost& here, const Errand& errand, Cancellation& cancellation) {
@@ -34,11 +17,10 @@ Task<Inventory> ask_agent(const SessionHost& here, const Errand& errand, Cancell
   const std::shared_ptr<Channel> channel = co_await connect(agent, here.tls);
   cancellation.on_request([channel] { channel->close(); });
   co_await exchange_hello(here, *channel);
-  channel->set_idle_timeout(kListingTimeout);
   const bool pulls = errand.is_pull || is_here(errand.destination);
   const Message list = List{to_json(InventoryRequest{errand.is_dry_run || pulls})};
   co_await channel->send(list);
-  co_return co_await receive_inventory(*channel);
+  co_return co_await receive_inventory(*channel, here.clock, kListingTimeout);
 }
 
 /// So that together they keep within it.
@@ -67,7 +49,7 @@ Task<json> evacuate(const SessionHost& here, Errand errand, EvacuationPlan plan,
 Task<Inventory> ask_inventory(const SessionHost& here, const Errand& errand, Cancellation& cancellation) {
   if (!is_here(errand.source)) co_return co_await ask_agent(here, errand, cancellation);
   const std::function<bool(const std::string&)> everything = [](const std::string&) { return true; };
-  co_return co_await take_inventory(here.local, everything);
+  co_return co_await take_inventory(here.local, everything, cancellation);
 }
 
 Task<json> run_evacuation(const SessionHost& here, Errand errand, EvacuationPlan plan, Progress& progress,

@@ -7,10 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "migrate/cancellation.h"
 #include "migrate/failure.h"
 #include "migrate/local_departure.h"
+#include "transport/channel.h"
 
 namespace vmigrate {
+
+inline constexpr std::size_t kEntriesInPiece = 32;    ///< of one Listing
+inline constexpr std::size_t kEntriesMax = 10'000;    ///< of all Listings together
 
 struct InventoryEntry {
   std::string container;
@@ -36,9 +41,14 @@ Inventory inventory_from_json(const std::string& text);
 InventoryRequest inventory_request_from_json(const std::string& text);
 
 /// Every container that runs or is paused here and that `is_shown`. Changes nothing. Looks only at what is quickly
-/// seen; the rest is for the migration's own preflight. Throws Error(Errc::criu_missing) where there is no runtime.
-Task<Inventory> take_inventory(LocalHost host, std::function<bool(const std::string&)> is_shown);
+/// seen; the rest is for the migration's own preflight. Throws Error: criu_missing where there is no runtime, cancelled
+/// between two containers.
+Task<Inventory> take_inventory(LocalHost host, std::function<bool(const std::string&)> is_shown,
+                               const Cancellation& cancellation);
 /// The same in pieces that fit into a message each; at least one.
 std::vector<Inventory> in_pieces(const Inventory& inventory);
+/// The pieces that follow a List, joined. Throws Error: protocol_violation also for too many of them, timed_out unless
+/// all of them come within `patience`.
+Task<Inventory> receive_inventory(Channel& channel, Clock& clock, Duration patience);
 
 }  // namespace vmigrate

@@ -3,13 +3,16 @@
 #include "migrate/agent.h"
 
 #include <fstream>
+#include <future>
 #include <map>
 
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
 
 #include "migrate/exit_code.h"
+#include "migrate/host_parts.h"
 #include "migrate/inventory.h"
 #include "tests/catch.h"
 #include "tests/support/memory_channel.h"
@@ -29,6 +32,7 @@ class EmptyRuntime final : public ContainerRuntime {
   }
   Task<ContainerInfo> inspect(std::string id) override {
     ++questions;
+    at_inspect();
     const auto found = status_of.find(id);
     if (found != status_of.end()) co_return ContainerInfo{.id = id, .runtime = "runc", .status = found->second};
     throw Error(Errc::unknown_container, "nobody knows " + id);
@@ -41,6 +45,7 @@ class EmptyRuntime final : public ContainerRuntime {
   Task<> destroy(const ContainerInfo&) override { co_return; }
   std::vector<std::string> containers;
   std::map<std::string, ContainerStatus> status_of;
+  std::function<void()> at_inspect = [] {};
   int questions = 0;
 };
 
@@ -145,6 +150,7 @@ class AgentWorld {
   EmptyRuntime runtime;
   NoCheckpointer checkpointer;
   std::string sentence;
+  int questions_until_end = -1;   ///< the agent is told to end when its runtime was asked so often
 
  private:
   Task<Message> conversation(Message first) {
@@ -152,12 +158,16 @@ class AgentWorld {
     Doorstep doorstep(executor);
     const RulesFile rules_file(directory_.path() / "rules", "beta");
     Agent agent(host_, rules_file);
+    runtime.at_inspect = [&] {
+      if (runtime.questions == questions_until_end) agent.cancel_all();
+    };
     SessionHost peer{host_.local, tls_, clock_, "alpha", "", switchboard_};
     bool has_ended = false;
     asio::co_spawn(executor, agent.serve(doorstep), [&](std::exception_ptr) { has_ended = true; });
     Message answer = co_await answer_to(doorstep, peer, clock_, first);
     doorstep.close();
     while (!has_ended || !agent.is_idle()) co_await clock_.sleep_for(std::chrono::milliseconds(1));
+    runtime.at_inspect = [] {};
     co_return answer;
   }
 
@@ -278,6 +288,27 @@ TEST_CASE("who may start or inspect some containers sees those, and of the other
   CHECK(beta.inventory().hidden == 2);
   CHECK(beta.inventory(true).entries.size() == 3);
   CHECK(beta.inventory(true).hidden == 0);
+}
+
+TEST_CASE("a listing under way ends with its agent", "[migrate][agent]") {
+  AgentWorld beta;
+  for (int i = 0; i < 100; ++i) beta.runtime.containers.push_back("ct" + std::to_string(i));
+  beta.rules("allow start * by alpha");
+  beta.questions_until_end = 4;
+  CHECK(beta.code(List{R"({"dry_run":false})"}) == Errc::cancelled);
+  CHECK(beta.runtime.questions == 4);
+}
+
+TEST_CASE("work that blocks as many sessions as leave a host at once holds up nobody else", "[migrate][agent]") {
+  asio::thread_pool pool(kPoolThreads);
+  std::promise<void> end;
+  const std::shared_future<void> ended = end.get_future().share();
+  for (std::uint32_t i = 0; i < kParallelMax; ++i) asio::post(pool, [ended] { ended.wait(); });
+  std::promise<void> another;
+  asio::post(pool, [&another] { another.set_value(); });
+  CHECK(another.get_future().wait_for(std::chrono::seconds(10)) == std::future_status::ready);
+  end.set_value();
+  pool.join();
 }
 
 TEST_CASE("rights that move nothing from here show nothing", "[migrate][agent]") {
