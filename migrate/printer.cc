@@ -74,8 +74,17 @@ std::string prediction_of(const json& report) {
   return lines + "nothing was changed on either side\n";
 }
 
+/// What copying while it runs has cost, beyond one copy.
+std::string resent_line(const json& report) {
+  const double dirtied = number_in(report, "dirtied_bytes");
+  if (dirtied <= 0) return {};
+  return format("  written meanwhile: %s; sent again: %s, %.2f bytes per byte written\n",
+                bytes(report, "dirtied_bytes").c_str(), bytes(report, "resent_bytes").c_str(),
+                number_in(report, "resent_bytes") / dirtied);
+}
+
 std::string success_of(const json& report) {
-  std::string lines = downtime_lines(report);
+  std::string lines = downtime_lines(report) + resent_line(report);
   lines += format("%s now runs on %s: %s in all, %s over the wire, %zu rounds, tracker %s\n",
                   text_in(report, "container").c_str(), text_in(report, "destination").c_str(),
                   format_duration(milliseconds(number_in(report, "total_seconds") * 1000)).c_str(),

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/block.h"
+
 namespace vmigrate {
 
 using nlohmann::json;
@@ -42,6 +44,18 @@ std::string_view name_of(Outcome outcome) noexcept {
 Duration Downtime::total() const {
   Duration sum{};
   for (const auto& part : parts_) sum += part.duration;
+  return sum;
+}
+
+std::uint64_t MigrationReport::dirtied_bytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& round : rounds) sum += round.round > 1 ? round.blocks_dirty * kBlockBytes : 0;
+  return sum;
+}
+
+std::uint64_t MigrationReport::resent_bytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& round : rounds) sum += round.round > 1 ? round.data_bytes : 0;
   return sum;
 }
 
@@ -103,6 +117,8 @@ json to_json(const MigrationReport& report) {
               {"downtime", to_json(report.downtime)},
               {"total_seconds", seconds(report.total)},
               {"wire_bytes", report.wire_bytes},
+              {"dirtied_bytes", report.dirtied_bytes()},
+              {"resent_bytes", report.resent_bytes()},
               {"throttle_percent", report.throttle_percent},
               {"verified", report.was_verified},
               {"kept_image", report.kept_image}};

@@ -69,6 +69,11 @@ struct MigrationReport {
   std::optional<Bits128> image_digest;   ///< of the volume as frozen, the same on both sides
   bool was_verified = false;             ///< both sides read the whole image again while frozen
   std::string kept_image;                ///< the source's copy, renamed
+
+  /// What rounds after the first had to look at: blocks written meanwhile, each counted once in a round.
+  std::uint64_t dirtied_bytes() const;
+  /// What they sent of it as data.
+  std::uint64_t resent_bytes() const;
 };
 
 /// Fields of a document from elsewhere: what is missing or of another type counts as empty, 0 or false.

@@ -54,6 +54,10 @@ def check_it_moved(container, move, source, destination, rounds_min=2):
                              "throttle_percent"}, each
         assert each["data_bytes"] + each["zero_bytes"] <= each["dirty_blocks"] * 4096, each
 
+    again = rounds[1:]
+    assert report["dirtied_bytes"] == sum(each["dirty_blocks"] for each in again) * 4096, report
+    assert report["resent_bytes"] == sum(each["data_bytes"] for each in again), report
+
     told = [event["state"] for event in move.events if event["event"] == "state" and event["side"] == "source"]
     assert told[0] == "copying" and told[-1] == "done", told
     check_kept_copy(container, report, source)

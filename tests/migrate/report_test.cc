@@ -63,6 +63,20 @@ TEST_CASE("the report as JSON has every figure, and its parts add up as well", "
   CHECK(sum == Approx(183.0));
 }
 
+TEST_CASE("what was sent again is set against what was written meanwhile", "[migrate][report]") {
+  MigrationReport report = some_report();
+  CHECK(to_json(report)["dirtied_bytes"] == 0);
+  CHECK(to_json(report)["resent_bytes"] == 0);
+  CHECK(summary_of(to_json(report)).find("sent again") == std::string::npos);
+  report.rounds.push_back({.round = 2, .blocks_dirty = 512, .data_bytes = 1 << 20, .zero_bytes = 4096});
+  report.rounds.push_back({.round = 3, .blocks_dirty = 256, .data_bytes = 1 << 19});
+  const json out = to_json(report);
+  CHECK(out["dirtied_bytes"] == 768 * 4096);
+  CHECK(out["resent_bytes"] == (1 << 20) + (1 << 19));
+  CHECK(summary_of(out).find("  written meanwhile: 3.0 MiB; sent again: 1.5 MiB, 0.50 bytes per byte written\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("a failure is told as a word, a number and a sentence", "[migrate][report]") {
   MigrationReport report = some_report();
   report.outcome = Outcome::aborted;
