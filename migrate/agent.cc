@@ -22,7 +22,7 @@ constexpr auto kLookForWaybillsEvery = std::chrono::seconds(5);
 bool opens_a_conversation(const Message& message) {
   return std::holds_alternative<Open>(message) || std::holds_alternative<Pull>(message) ||
          std::holds_alternative<Start>(message) || std::holds_alternative<List>(message) ||
-         std::holds_alternative<Ask>(message);
+         std::holds_alternative<Tune>(message) || std::holds_alternative<Ask>(message);
 }
 
 /// What the rules are asked about; the rest of the document is for whoever is let in.
@@ -43,11 +43,24 @@ Deed deed_of(const List& list) {
   return {.action = Action::start, .container = "*", .is_dry_run = request.is_dry_run};
 }
 
+/// Whoever may start it may say how fast it goes.
+Deed deed_of(const Tune& tune) {
+  Deed deed{.action = Action::start, .container = rate_change_from_json(tune.request).container};
+  check_container_id(deed.container);
+  return deed;
+}
+
+/// Those that take no session.
+bool is_brief(const Message& first) {
+  return std::holds_alternative<Ask>(first) || std::holds_alternative<Tune>(first);
+}
+
 Deed deed_of(const Message& first, const std::string& peer) {
   if (const auto* open = std::get_if<Open>(&first)) return deed_in(Action::receive, open->offer, peer);
   if (const auto* pull = std::get_if<Pull>(&first)) return deed_in(Action::send, pull->request, peer);
   if (const auto* start = std::get_if<Start>(&first)) return deed_in(Action::start, start->request, peer);
   if (const auto* list = std::get_if<List>(&first)) return deed_of(*list);
+  if (const auto* tune = std::get_if<Tune>(&first)) return deed_of(*tune);
   Deed deed{.action = Action::ask, .container = std::get<Ask>(first).container};
   check_container_id(deed.container);
   return deed;
@@ -164,6 +177,8 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
     co_await answer_list(*channel, std::move(*list), cancellation);
   } else if (auto* start = std::get_if<Start>(&first)) {
     co_await answer_start(std::move(channel), std::move(*start));
+  } else if (auto* tune = std::get_if<Tune>(&first)) {
+    co_await answer_tune(*channel, std::move(*tune));
   } else if (const auto* ask = std::get_if<Ask>(&first)) {
     const Ask asked = *ask;
     co_await answer_ask(std::move(channel), asked);
@@ -171,12 +186,12 @@ Task<> Agent::answer(std::unique_ptr<Channel> channel) {
 }
 
 std::optional<Failure> Agent::judge(const Message& first, const Channel& channel) const {
-  if (!opens_a_conversation(first)) throw_unexpected(channel, first, "Open, Pull, Start, List or Ask");
+  if (!opens_a_conversation(first)) throw_unexpected(channel, first, "Open, Pull, Start, List, Tune or Ask");
   try {
     const Deed deed = deed_of(first, channel.peer_name());
     if (std::holds_alternative<List>(first)) rules_.require_some(channel.certified_names(), deed);
     else rules_.require(channel.certified_names(), deed);
-    if (sessions_.size() >= kSessionsMax && deed.action != Action::ask)
+    if (sessions_.size() >= kSessionsMax && !is_brief(first))
       throw Error(Errc::busy, host_.name + " has " + std::to_string(sessions_.size()) +
                                   " migrations under way; start again when one of them has ended");
     log(LogLevel::info, "event=allowed peer=" + channel.peer_name() + " deed=\"" +
@@ -204,6 +219,25 @@ Task<> Agent::answer_ask(std::unique_ptr<Channel> channel, Ask ask) {
   const Message answer = answer_from_journal(host_.local.state.journals(), ask);
   log(LogLevel::info, "session=" + to_hex(ask.id).substr(0, 8) + " event=asked answer=" + std::string(name_of(answer)));
   co_await channel->send(answer);
+}
+
+/// To the session that sends that container.
+Task<> Agent::answer_tune(Channel& channel, Tune tune) {
+  const RateChange change = rate_change_from_json(tune.request);
+  std::optional<Rates> rates;
+  if (host_.rate_board != nullptr) rates = host_.rate_board->change(change);
+  if (!rates) {
+    const Message refuse = Refuse{static_cast<std::uint32_t>(Errc::unknown_container),
+                                  "no migration under way from " + host_.name + " has anything of container " +
+                                      change.container + " left to send; name the host that it leaves"};
+    co_return co_await channel.send(refuse);
+  }
+  nlohmann::json answer = to_json(*rates);
+  answer["event"] = "report";
+  answer["result"] = "tuned";
+  answer["container"] = change.container;
+  const Message report = Report{to_text(answer)};
+  co_await channel.send(report);
 }
 
 /// What the peer may move, container by container; of the rest he hears how many they are.

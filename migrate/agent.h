@@ -42,6 +42,7 @@ class Agent {
   Task<> answer(std::unique_ptr<Channel> channel);
   Task<> answer_join(std::unique_ptr<Channel> channel, Join join);
   Task<> answer_ask(std::unique_ptr<Channel> channel, Ask ask);
+  Task<> answer_tune(Channel& channel, Tune tune);
   Task<> answer_list(Channel& channel, List list, Cancellation& cancellation);
   /// What the peer wants. Throws Error when it does not say so in time, or had to make room for others.
   Task<Message> greet(Channel& channel);

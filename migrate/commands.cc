@@ -117,6 +117,15 @@ int run(const EvacuateCommand& command) {
   return exit_code_of_evacuation(summary);
 }
 
+int run(const SetCommand& command) {
+  HostParts parts(command.host, "");
+  Loop loop(parts.pool);
+  const auto answer = run_to_end(loop.context, change_rates(parts.host, command.source, command.change));
+  if (command.is_json) std::cout << to_text(answer) << std::endl;
+  else std::cout << command.change.container << ": " << sentence_of(rates_in(answer)) << std::endl;
+  return kExitDone;
+}
+
 /// A wildcard address is no address to dial.
 std::string advertised(const ServeCommand& command) {
   if (!command.advertise.empty()) return to_string(parse_endpoint(command.advertise));

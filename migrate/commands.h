@@ -8,6 +8,7 @@ namespace vmigrate {
 
 int run(const MigrateCommand& command);
 int run(const EvacuateCommand& command);
+int run(const SetCommand& command);
 int run(const ServeCommand& command);
 int run(const PkiInitCommand& command);
 int run(const PkiIssueCommand& command);

@@ -30,7 +30,7 @@ struct HostParts {
         runtime(make_oci_runtime(pool, options.runtime)),
         checkpointer(make_criu_checkpointer(pool, *runtime)),
         host{{state, pool, *runtime, *checkpointer}, tls, clock, host_name(), agent_address, switchboard,
-             nullptr, &precedence} {}
+             nullptr, &precedence, &rate_board} {}
 
   SteadyClock clock;
   asio::thread_pool pool;
@@ -38,6 +38,7 @@ struct HostParts {
   TlsContext tls;
   Switchboard switchboard;
   Precedence precedence;
+  RateBoard rate_board;
   std::unique_ptr<ContainerRuntime> runtime;
   std::unique_ptr<Checkpointer> checkpointer;
   SessionHost host;

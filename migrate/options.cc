@@ -20,6 +20,7 @@ struct Storage {
   MigrateCommand migrate;
   EvacuationPlan plan;
   bool is_all = false;
+  SetCommand set;
   ServeCommand serve;
   PkiInitCommand pki_init;
   PkiIssueCommand pki_issue;
@@ -108,6 +109,19 @@ void add_evacuation(CLI::App& app, Storage& storage) {
       ->check(CLI::Range(1U, kParallelMax))->capture_default_str()->needs(all);
   app.add_option("--first", storage.plan.first, "with --all: CTID[,CTID...], the ones to begin with")
       ->delimiter(',')->allow_extra_args(false)->needs(all);
+}
+
+void add_set(CLI::App& app, SetCommand& set) {
+  CLI::App* command = app.add_subcommand("set", "change how fast a migration that is under way sends");
+  command->add_option("HOST", set.source, "host that the container leaves: HOST or HOST:PORT")->required();
+  command->add_option("CTID", set.change.container, "the container")->required();
+  command->add_option("--bandwidth", set.change.bandwidth_max, "as in a migration; 0: no limit")
+      ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
+  command->add_option("--switchover-bandwidth", set.change.switchover_bandwidth_max,
+                      "as in a migration; 0: no limit")
+      ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
+  command->add_flag("--json", set.is_json, "the answer as one JSON object");
+  add_host_options(*command, set.host);
 }
 
 void add_pki(CLI::App& app, Storage& storage) {
@@ -207,6 +221,17 @@ EvacuateCommand evacuation(const Storage& storage) {
   return {storage.migrate, storage.plan};
 }
 
+SetCommand checked(const SetCommand& set) {
+  if (!set.change.bandwidth_max && !set.change.switchover_bandwidth_max)
+    throw Error(Errc::usage, "nothing to set: --bandwidth or --switchover-bandwidth is needed");
+  check_container_id(set.change.container);
+  if (set.source == "localhost")
+    throw Error(Errc::usage, "a migration that a command does for localhost cannot be changed; name this host as its "
+                             "agent's certificate does");
+  parse_endpoint(set.source);
+  return set;
+}
+
 /// Removing at once takes saying what.
 PurgeCommand checked(const PurgeCommand& purge) {
   if (purge.container.empty() == purge.migration.empty()) return purge;
@@ -215,6 +240,7 @@ PurgeCommand checked(const PurgeCommand& purge) {
 }
 
 CommandLine chosen(const CLI::App& app, Storage& storage) {
+  if (app.got_subcommand("set")) return checked(storage.set);
   if (app.got_subcommand("serve")) return storage.serve;
   if (app.got_subcommand("states")) return StatesCommand{};
   if (app.got_subcommand("status")) return storage.status;
@@ -267,6 +293,7 @@ std::variant<ParsedOptions, HelpText> parse_options(int argc, const char* const*
                     "HOST:PORT under which other agents reach this one; default: --listen, or this host's name");
   serve->add_option("--rules", storage.serve.rules, "who may do what here; default: the file `rules` in --tls-dir");
   add_host_options(*serve, storage.serve.host);
+  add_set(app, storage.set);
   add_pki(app, storage);
   add_rules(app, storage.rules);
   add_image(app, storage);

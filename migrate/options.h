@@ -31,6 +31,12 @@ struct EvacuateCommand {
   MigrateCommand each;   ///< its container is empty
   EvacuationPlan plan;
 };
+struct SetCommand {
+  std::string source;   ///< its agent
+  RateChange change;
+  bool is_json = false;
+  HostOptions host;
+};
 struct ServeCommand {
   std::string listen;
   std::string advertise;   ///< where other agents reach this one; empty: as listen
@@ -92,9 +98,10 @@ struct ResolveCommand {
   HostOptions host;
 };
 
-using CommandLine = std::variant<MigrateCommand, EvacuateCommand, ServeCommand, PkiInitCommand, PkiIssueCommand,
-                                 RulesCommand, ImageCreateCommand, ImageDigestCommand, StatesCommand, StatusCommand,
-                                 MayRunCommand, PurgeCommand, RecoverCommand, JournalCommand, ResolveCommand>;
+using CommandLine = std::variant<MigrateCommand, EvacuateCommand, SetCommand, ServeCommand, PkiInitCommand,
+                                 PkiIssueCommand, RulesCommand, ImageCreateCommand, ImageDigestCommand, StatesCommand,
+                                 StatusCommand, MayRunCommand, PurgeCommand, RecoverCommand, JournalCommand,
+                                 ResolveCommand>;
 
 struct ParsedOptions {
   CommandLine command;

@@ -106,4 +106,14 @@ Task<json> run_errand(const SessionHost& here, Errand errand, Progress& progress
   co_return report;
 }
 
+Task<json> change_rates(const SessionHost& here, std::string host, RateChange change) {
+  const Endpoint agent = parse_endpoint(host);
+  const std::unique_ptr<Channel> channel = co_await connect(agent, here.tls);
+  co_await exchange_hello(here, *channel);
+  const Message tune = Tune{to_json(change)};
+  co_await channel->send(tune);
+  const Report answer = co_await expect<Report>(*channel);
+  co_return object_from_text(answer.json, channel->peer_name());
+}
+
 }  // namespace vmigrate

@@ -31,4 +31,8 @@ void check_hosts(const Errand& errand);
 /// never throws.
 Task<nlohmann::json> run_errand(const SessionHost& here, Errand errand, Progress& progress, Cancellation& cancellation);
 
+/// Has the agent at `host`, a container's source, change how fast it sends. Returns the answer of docs/protocol.md.
+/// Throws Error.
+Task<nlohmann::json> change_rates(const SessionHost& here, std::string host, RateChange change);
+
 }  // namespace vmigrate

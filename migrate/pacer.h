@@ -25,17 +25,22 @@ class Pacer {
   /// Nobody waits any more: what would be sent has nowhere to go.
   void stop() noexcept { is_stopped_ = true; }
   bool is_stopped() const noexcept { return is_stopped_; }
-  /// For what is sent from now on, whatever was owed at the rate before. Who waits already waits as long as before.
+  /// For what is sent from now on, whatever was owed at the rate before. Who waits already begins his wait anew.
   void set_rate(std::uint64_t bytes_per_second);
 
  private:
-  std::optional<TimePoint> book(std::uint64_t bytes);
+  struct Booking {
+    std::optional<TimePoint> due;   ///< the end of the wait; none without a limit
+    std::uint64_t change = 0;       ///< the rate that it was made by
+  };
+  Booking book(std::uint64_t bytes);
 
   Clock& clock_;
   Precedence::Place* place_;
   std::mutex mutex_;   // of what follows
   std::uint64_t rate_;
   TimePoint next_send_{};
+  std::atomic<std::uint64_t> changes_{0};   // read without it
   std::atomic<bool> is_stopped_{false};
 };
 

@@ -102,7 +102,8 @@ std::string line_of(const json& event) {
   const std::string kind = text_in(event, "event");
   if (kind == "round") return round_line(event);
   if (kind == "state" && text_in(event, "side") == "source") return state_line(event);
-  if (kind == "remark" || kind == "throttle" || kind == "in_doubt") return "  " + text_in(event, "message");
+  if (kind == "remark" || kind == "throttle" || kind == "rates" || kind == "in_doubt")
+    return "  " + text_in(event, "message");
   return {};
 }
 

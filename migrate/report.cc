@@ -121,7 +121,8 @@ json to_json(const MigrationReport& report) {
               {"resent_bytes", report.resent_bytes()},
               {"throttle_percent", report.throttle_percent},
               {"verified", report.was_verified},
-              {"kept_image", report.kept_image}};
+              {"kept_image", report.kept_image},
+              {"remarks", report.remarks}};
   for (const auto& round : report.rounds) out["rounds"].push_back(to_json(round));
   out["image_digest"] = report.image_digest ? json(to_hex(*report.image_digest)) : json(nullptr);
   if (report.failure)

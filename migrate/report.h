@@ -4,6 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,6 +52,8 @@ class Downtime {
   std::vector<DowntimePart> parts_;
 };
 
+inline constexpr std::size_t kRemarksMax = 32;   ///< the report has to fit into a message
+
 struct MigrationReport {
   Outcome outcome = Outcome::aborted;
   std::optional<Failure> failure;
@@ -69,6 +72,7 @@ struct MigrationReport {
   std::optional<Bits128> image_digest;   ///< of the volume as frozen, the same on both sides
   bool was_verified = false;             ///< both sides read the whole image again while frozen
   std::string kept_image;                ///< the source's copy, renamed
+  std::deque<std::string> remarks;       ///< sentences for people, the latest kRemarksMax
 
   /// What rounds after the first had to look at: blocks written meanwhile, each counted once in a round.
   std::uint64_t dirtied_bytes() const;

@@ -61,6 +61,7 @@ SourceSession::Parts source_parts(const SessionHost& host, const std::string& di
                              host.switchboard, dialled,
                              [&host](std::string agent) { return reconnect(host, std::move(agent)); }};
   parts.precedence = host.precedence;
+  parts.rate_board = host.rate_board;
   return parts;
 }
 

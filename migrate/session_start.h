@@ -9,6 +9,7 @@
 #include "migrate/local_departure.h"
 #include "migrate/precedence.h"
 #include "migrate/progress.h"
+#include "migrate/rate_board.h"
 #include "migrate/recovery.h"
 #include "migrate/rules.h"
 #include "migrate/switchboard.h"
@@ -26,6 +27,7 @@ struct SessionHost {
   Switchboard& switchboard;
   const RulesFile* rules = nullptr;   ///< what an agent may do for others; null where a user acts for himself
   Precedence* precedence = nullptr;   ///< among those that leave this host; null: there is never more than one
+  RateBoard* rate_board = nullptr;    ///< of those that leave this host; null: nobody changes their rates
 };
 
 /// What ends the unfinished migrations of this host. All that is given must outlive it.

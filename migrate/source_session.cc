@@ -44,6 +44,9 @@ bool is_from_peer(std::exception_ptr thrown) {
 SourceSession::SourceSession(Parts parts)
     : parts_(std::move(parts)),
       place_(parts_.precedence),
+      rates_{options().bandwidth_max, options().switchover_bandwidth_max},
+      knob_(parts_.rate_board, parts_.departure.offer().container,
+            [this](const RateChange& change) { return change_rates(change); }),
       stage_(SourceState::connecting, "source", parts_.id, parts_.progress),
       settlement_({parts_.departure, stage_, report_, parts_.progress, parts_.clock, parts_.cancellation,
                    parts_.switchboard, parts_.id, parts_.channel.peer_name(),
@@ -71,6 +74,7 @@ Task<MigrationReport> SourceSession::run() {
   }
   if (thrown) {
     place_.leave();
+    knob_.remove();
     const Failure failure = failure_of(thrown, Errc::copy_failed);
     has_refused_ = is_from_peer(thrown);
     co_await recover(failure, means_peer_is_lost(failure.code));
@@ -144,7 +148,7 @@ Task<> SourceSession::introduce() {
   note_waybill({});
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
-  pacer_.emplace(parts_.clock, parts_.departure.offer().options.bandwidth_max, &place_);
+  pacer_.emplace(parts_.clock, rates_.bandwidth_max, &place_);
   if (answer.streams > 1) co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);
 }
@@ -237,6 +241,21 @@ void SourceSession::throttle(const Decision& decision) {
                           {"message", "throttling: " + percent + " less CPU time; " + decision.reason}});
 }
 
+/// The operator's word, at any time until everything is sent.
+Rates SourceSession::change_rates(const RateChange& change) {
+  rates_ = rates_.changed_by(change);
+  policy_.frozen_bytes_per_second = rates_.switchover_bandwidth_max;
+  const bool stands_still = frozen_since_ != TimePoint{};
+  if (pacer_) pacer_->set_rate(stands_still ? rates_.switchover_bandwidth_max : rates_.bandwidth_max);
+  const std::string sentence = "from now on " + sentence_of(rates_);
+  note_remark(sentence);
+  json event = to_json(rates_);
+  event["event"] = "rates";
+  event["message"] = sentence;
+  parts_.progress.report(event);
+  return rates_;
+}
+
 /// One container of this host at a time stands still. Whoever has waited copies what was written meanwhile, and decides
 /// anew; that round is not one of --max-rounds.
 Task<bool> SourceSession::must_wait_for_turn() {
@@ -284,7 +303,7 @@ Task<> SourceSession::hand_over_in_time() {
   frozen_since_ = parts_.clock.now();
   report_.downtime.start(frozen_since_);
   const Duration budget = parts_.departure.offer().options.freeze_timeout;
-  pacer_->set_rate(parts_.departure.offer().options.switchover_bandwidth_max);
+  pacer_->set_rate(rates_.switchover_bandwidth_max);
   place_.stand_still(frozen_since_, budget);
   parts_.channel.set_idle_timeout(budget);
   if (lanes_) lanes_->set_idle_timeout(budget);
@@ -294,6 +313,7 @@ Task<> SourceSession::hand_over_in_time() {
   check_freeze_budget();
   if (thrown) std::rethrow_exception(thrown);
   place_.leave();
+  knob_.remove();
 }
 
 /// Comes to its own end, so that nothing is left half done.
@@ -529,8 +549,14 @@ void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before
   parts_.progress.report(event);
 }
 
-void SourceSession::remark(const std::string& text) {
+void SourceSession::note_remark(const std::string& text) {
   log(LogLevel::info, stage_.label() + " remark=" + text);
+  report_.remarks.push_back(text);
+  if (report_.remarks.size() > kRemarksMax) report_.remarks.pop_front();
+}
+
+void SourceSession::remark(const std::string& text) {
+  note_remark(text);
   parts_.progress.report({{"event", "remark"}, {"message", text}});
 }
 

@@ -14,6 +14,7 @@
 #include "migrate/failure.h"
 #include "migrate/precedence.h"
 #include "migrate/progress.h"
+#include "migrate/rate_board.h"
 #include "migrate/remote_block_sink.h"
 #include "migrate/report.h"
 #include "migrate/source_settlement.h"
@@ -40,6 +41,7 @@ class SourceSession {
     std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
     DataLane::Executor instead_of_threads = {};   ///< for the connections for blocks; simulations only
     Precedence* precedence = nullptr;   ///< among the sessions of this host; none: there are no others
+    RateBoard* rate_board = nullptr;    ///< none: its rates stay as they are
   };
   explicit SourceSession(Parts parts);
 
@@ -61,6 +63,7 @@ class SourceSession {
   void watch_cpu();
   void throttle(const Decision& decision);
   Task<bool> must_wait_for_turn();
+  Rates change_rates(const RateChange& change);
   Task<> hand_over_in_time();
   Task<> hand_over_until_closed(std::exception_ptr& thrown);
   Task<> close_when_budget_is_spent();
@@ -81,6 +84,7 @@ class SourceSession {
   std::uint64_t wire_bytes() const;
   void note_waybill(std::optional<CpuLimit> cpu_limit);
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
+  void note_remark(const std::string& text);
   void remark(const std::string& text);
   void lap(const char* part);
   Decision decide() const;
@@ -95,6 +99,8 @@ class SourceSession {
   std::optional<CpuLimit> cpu_limit_;      ///< until it is noted
   unsigned throttle_percent_ = 0;
   Precedence::Place place_;
+  Rates rates_;
+  RateBoard::Knob knob_;
   int turn_waits_ = 0;
   std::optional<Pacer> pacer_;
   std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks

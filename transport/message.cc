@@ -30,6 +30,7 @@ constexpr std::array kSpecs = {
     MessageSpec{10, "Join", both, kIdBytes},
     MessageSpec{11, "List", operator_to_agent, kJsonBytes},
     MessageSpec{12, "Listing", agent_to_operator, kJsonBytes},
+    MessageSpec{15, "Tune", operator_to_agent, kJsonBytes},
     MessageSpec{16, "BlockData", source_to_destination, 8 + 4 + kDataBytesMax},
     MessageSpec{17, "BlockZeroes", source_to_destination, 8 + 8},
     MessageSpec{18, "RoundEnd", source_to_destination, 4 + 1 + kDigestBytes},
@@ -91,6 +92,7 @@ void check(const Event& m, Errc blame) { check_json(m.json, blame); }
 void check(const Report& m, Errc blame) { check_json(m.json, blame); }
 void check(const List& m, Errc blame) { check_json(m.request, blame); }
 void check(const Listing& m, Errc blame) { check_json(m.json, blame); }
+void check(const Tune& m, Errc blame) { check_json(m.request, blame); }
 
 void check_extent(std::uint64_t first, std::uint64_t count, Errc blame) {
   require(count > 0 && count <= kBlocksMax && first <= kBlocksMax - count, blame,
@@ -209,6 +211,9 @@ void get(ByteReader& in, List& m) { m.request = get_json(in); }
 
 Bulk put(ByteWriter& out, const Listing& m) { return put_json(out, m.json), Bulk{}; }
 void get(ByteReader& in, Listing& m) { m.json = get_json(in); }
+
+Bulk put(ByteWriter& out, const Tune& m) { return put_json(out, m.request), Bulk{}; }
+void get(ByteReader& in, Tune& m) { m.request = get_json(in); }
 
 Bulk put(ByteWriter& out, const Abort& m) {
   out.bits128(m.id);

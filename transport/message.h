@@ -26,7 +26,7 @@ inline constexpr std::uint32_t kManifestFilesMax = 65536;
 inline constexpr std::uint32_t kManifestBytesMax = 1 << 20;
 inline constexpr std::uint32_t kPayloadBytesMax = 2 << 20;     ///< more than any message has
 inline constexpr std::uint32_t kGreetingBytesMax = 4102;       ///< a Hello, or the Refuse that answers it
-inline constexpr std::uint32_t kRequestBytesMax = 262164;      ///< an Open, Pull, Start, List or Ask
+inline constexpr std::uint32_t kRequestBytesMax = 262164;      ///< an Open, Pull, Start, List, Tune or Ask
 
 /// A migration attempt: random, chosen by the source, the key of everything that is repeated or asked.
 using MigrationId = Bits128;
@@ -53,7 +53,7 @@ struct Pull { std::string request; };
 struct Start { std::string request; };
 /// Agent to operator while a session runs: one JSON event.
 struct Event { std::string json; };
-/// Agent to operator: the session's end, the report as JSON. The last message.
+/// Agent to operator: the session's end, the report as JSON; or the answer to Tune. The last message.
 struct Report { std::string json; };
 /// Operator to agent: cancel. Agent to agent before the hand-over: we stop; the source goes on. `code` is an Errc
 /// number.
@@ -65,6 +65,8 @@ struct Join { MigrationId id; };
 struct List { std::string request; };
 /// Agent to operator: some of them, as JSON; the document says if another Listing follows.
 struct Listing { std::string json; };
+/// An operator to the agent of a source: from now on send this container faster, or slower. JSON; answered by Report.
+struct Tune { std::string request; };
 
 // --- blocks -------------------------------------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ struct Ask { MigrationId id; std::string container; };
 struct Wait { MigrationId id; };
 
 using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, Join, List,
-                             Listing, BlockData, BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd,
+                             Listing, Tune, BlockData, BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd,
                              LinkProbeAck, ImageChunk, Manifest, Ready, Go, Running, Refused, Done, Ask, Wait>;
 
 enum class Direction { both, source_to_destination, destination_to_source, operator_to_agent, agent_to_operator };

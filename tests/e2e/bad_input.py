@@ -965,6 +965,35 @@ def disk_fills(lab):
             one.goes_on()
 
 
+@test
+def rates_of_others(lab):
+    """set: without a migration, at the wrong host, of another container or without a right it is refused, and nothing changes"""
+    one = big_bystander(lab)
+
+    def refused(host, name, kind, *names):
+        answer = lab.vmigrate("client", "set", host, name, "--bandwidth", "1K", is_json=False)
+        assert not answer.out, answer
+        check_refusal(answer, kind, *names)
+
+    before = fingerprint(lab)
+    for host in HOSTS:
+        refused(host, one.name, "unknown_container", one.name, host)
+    refused("alpha", "no-such", "unknown_container", "no-such", "alpha")
+    refused("alpha:7799", one.name, "connect_failed", "alpha:7799")
+    refused("localhost", one.name, "usage", "localhost")
+    check_unchanged(lab, before)
+    move = lab.start_vmigrate("client", "--bandwidth=8M", "alpha", "beta", one.name)
+    image = lab.state("beta") / "images" / f"{one.name}.img"
+    wait_until(lambda: image.exists() and image.stat().st_blocks * 512 > 6 * MIB, 20, "the copy to be under way")
+    refused("beta", one.name, "unknown_container", one.name, "beta")
+    for too_little in ("", "allow send * to beta\nallow inspect * by client\nallow start other-* by client\n"):
+        with rules(lab, "alpha", too_little):
+            refused("alpha", one.name, "not_authorised", f'"allow start {one.name} by client"', "on alpha")
+    moved = move.wait()
+    assert moved.code == 0 and not [event for event in moved.events if event["event"] == "rates"], moved
+    one.goes_on()
+
+
 # --- while it stands still --------------------------------------------------------------------------------------------
 
 

@@ -381,6 +381,49 @@ def dry_run_sees_the_load(lab):
     assert ledger.end() > 0
 
 
+def limit_is_taken_away(lab, *mode):
+    """100 MiB at 4 MiB/s take 25 s; once the limit is gone, what is left comes in a few."""
+    redis = lab.container("alpha", "redis")
+    fill = f"/var/lib/vmigrate/containers/{redis.name}/rootfs/fill"
+    lab.exec("alpha", "dd", "if=/dev/urandom", f"of={fill}", "bs=1M", "count=100", "status=none", "conv=fsync")
+    ledger = Ledger(lab, redis)
+    move = lab.start_vmigrate("client", *mode, "--bandwidth", "4M", "--compress", "none", "alpha", "beta", redis.name)
+
+    def arrived():
+        image = redis.image_file("beta")
+        return os.stat(image).st_blocks * 512 if image.exists() else 0
+
+    wait_until(lambda: arrived() > 4 * MIB, 20, "the copy to be under way")
+    done = lab.vmigrate("client", "set", "alpha", redis.name, "--bandwidth", "0", is_json=False)
+    assert done.code == 0, done
+    assert done.out == f"{redis.name}: no limit while it runs, no limit while it stands still\n", done
+    before = arrived()
+    assert before < 60 * MIB, f"{before // MIB} MiB had arrived already: it was not held back"
+    ended = move.wait(60)
+    check_it_moved(redis, ended, "alpha", "beta")
+    first = ended.report["rounds"][0]
+    assert first["data_bytes"] > 100 * MIB and first["data_bytes"] / first["seconds"] > 6 * MIB, first
+    told = [event["event"] for event in ended.events if event["event"] in ("rates", "round")]
+    assert told[:2] == ["rates", "round"] and told.count("rates") == 1, told
+    remark = "from now on no limit while it runs, no limit while it stands still"
+    assert ended.report["remarks"].count(remark) == 1, ended.report["remarks"]
+    assert ledger.end() > 0
+    late = lab.vmigrate("client", "set", "alpha", redis.name, "--bandwidth", "0", is_json=False)
+    assert late.code == 10 and redis.name in late.err, late
+
+
+@test
+def set_during_a_push(lab):
+    """set: a migration limited to 4 MiB/s goes on without a limit once its operator takes it away"""
+    limit_is_taken_away(lab)
+
+
+@test
+def set_during_a_pull(lab):
+    """set: the same when the destination has dialled; the source is told"""
+    limit_is_taken_away(lab, "--pull")
+
+
 def cancelled(lab, machine, *words, number=signal.SIGINT):
     redis = lab.container("alpha", "redis")
     ledger = Ledger(lab, redis, load=32)

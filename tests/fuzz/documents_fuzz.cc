@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "migrate/inventory.h"
+#include "migrate/rate_change.h"
 #include "migrate/waybill.h"
 #include "tests/fuzz/fuzz_targets.h"
 
@@ -76,6 +77,7 @@ void documents(Bytes input) {
     case 'r': return check(text, Errc::protocol_violation, request_from_json);
     case 'n': return check(text, Errc::protocol_violation, network_spec_from_json);
     case 'w': return check(text, Errc::internal, waybill_from_json);
+    case 't': return check(text, Errc::protocol_violation, rate_change_from_json);
     case 'i': return check(text, Errc::protocol_violation, inventory_from_json);
     default: return;
   }

@@ -8,6 +8,7 @@
 #include "migrate/documents.h"
 #include "migrate/inventory.h"
 #include "migrate/journal_slots.h"
+#include "migrate/rate_change.h"
 #include "migrate/waybill.h"
 #include "tests/support/message_samples.h"
 #include "transport/frame.h"
@@ -198,6 +199,7 @@ void add_documents(std::vector<Seed>& seeds) {
   add_document(seeds, "network", to_json(network()));
   const Failure obstacle{Errc::rootfs_not_on_device, "it is a plain directory"};
   add_document(seeds, "inventory", to_json(Inventory{{{"ct7"}, {"ct8", obstacle}}, 2, true}));
+  add_document(seeds, "tune", to_json(RateChange{"ct7", 1 << 20, 0}));
   const MountedDevice device{"/dev/loop3", "/srv/ct7", "ext4", "/var/lib/ct7.img"};
   add_document(seeds, "waybill",
                to_json(Waybill{Side::source, {7, 8}, "beta", "beta:7701", offer(), "/bundles/ct7", device}));

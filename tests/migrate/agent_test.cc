@@ -141,6 +141,12 @@ class AgentWorld {
     REQUIRE(std::holds_alternative<Listing>(answer));
     return inventory_from_json(std::get<Listing>(answer).json);
   }
+  /// The answer to a change of rates that was made.
+  nlohmann::json rates_after(const std::string& change) {
+    const Message answer = run_task(conversation(Tune{change}));
+    REQUIRE(std::holds_alternative<Report>(answer));
+    return nlohmann::json::parse(std::get<Report>(answer).json);
+  }
   /// How many of `count` peers of the same name that say nothing are let wait; meanwhile somebody asks.
   std::size_t silent_peers_kept(std::size_t count, LobbyLimits limits) {
     return run_task(crowd(count, limits));
@@ -149,6 +155,7 @@ class AgentWorld {
 
   EmptyRuntime runtime;
   NoCheckpointer checkpointer;
+  RateBoard rate_board;
   std::string sentence;
   int questions_until_end = -1;   ///< the agent is told to end when its runtime was asked so often
 
@@ -205,7 +212,8 @@ class AgentWorld {
   Switchboard switchboard_;
   asio::thread_pool pool_{1};
   StateDir state_{directory_.path() / "state"};
-  SessionHost host_{{state_, pool_, runtime, checkpointer}, tls_, clock_, "beta", "", switchboard_};
+  SessionHost host_{{state_, pool_, runtime, checkpointer}, tls_, clock_, "beta", "", switchboard_, nullptr, nullptr,
+                    &rate_board};
 };
 
 }  // namespace
@@ -219,6 +227,7 @@ TEST_CASE("without rules an agent does nothing for anybody", "[migrate][agent]")
       {Open{{}, offer("redis")}, "allow receive redis from alpha"},
       {List{R"({"dry_run":false})"}, "allow start * by alpha"},
       {List{R"({"dry_run":true})"}, "allow inspect * by alpha"},
+      {Tune{R"({"container":"redis","bandwidth_max":0})"}, "allow start redis by alpha"},
       {Ask{{}, "redis"}, "allow ask redis by alpha"}};
   for (const auto& [first, line] : conversations) {
     INFO(line);
@@ -309,6 +318,33 @@ TEST_CASE("work that blocks as many sessions as leave a host at once holds up no
   CHECK(another.get_future().wait_for(std::chrono::seconds(10)) == std::future_status::ready);
   end.set_value();
   pool.join();
+}
+
+TEST_CASE("who may start the migration of a container may change its rates while it is sent, and nobody else may",
+          "[migrate][agent]") {
+  AgentWorld beta;
+  const std::string change = R"({"container":"redis","bandwidth_max":7})";
+  Rates rates{1, 2};
+  std::optional<RateBoard::Knob> knob;
+  knob.emplace(&beta.rate_board, "redis", [&](const RateChange& wanted) { return rates = rates.changed_by(wanted); });
+  beta.rules("allow send * to alpha\nallow inspect * by alpha\nallow start redis2 by alpha\nallow start * by gamma");
+  CHECK(beta.code(Tune{change}) == Errc::not_authorised);
+  CHECK(beta.sentence.find("\"allow start redis by alpha\"") != std::string::npos);
+  CHECK(rates.bandwidth_max == 1);
+  beta.rules("allow start red* by alpha");
+  const nlohmann::json answer = beta.rates_after(change);
+  CHECK(answer["result"] == "tuned");
+  CHECK(answer["container"] == "redis");
+  CHECK(answer["bandwidth_max"] == 7);
+  CHECK(answer["switchover_bandwidth_max"] == 2);
+  CHECK(rates.bandwidth_max == 7);
+  CHECK(beta.code(Tune{R"({"container":"redis2","bandwidth_max":7})"}) == Errc::unknown_container);
+  CHECK(beta.sentence.find("beta") != std::string::npos);
+  CHECK(beta.code(Tune{R"({"container":"../db","bandwidth_max":7})"}) == Errc::invalid_name);
+  CHECK(beta.code(Tune{R"({"container":"redis"})"}) == Errc::protocol_violation);
+  knob.reset();
+  CHECK(beta.code(Tune{change}) == Errc::unknown_container);
+  CHECK(beta.has_done_nothing());
 }
 
 TEST_CASE("rights that move nothing from here show nothing", "[migrate][agent]") {

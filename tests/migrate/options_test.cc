@@ -245,3 +245,27 @@ TEST_CASE("-v is counted", "[migrate][options]") {
   CHECK(parse({"alpha", "beta", "ct7"}).verbosity == 0);
   CHECK(parse({"-v", "-v", "alpha", "beta", "ct7"}).verbosity == 2);
 }
+
+TEST_CASE("set names a source, a container and at least one rate", "[migrate][options]") {
+  const auto set = std::get<SetCommand>(parse({"set", "alpha:7701", "ct7", "--bandwidth", "10M"}).command);
+  CHECK(set.source == "alpha:7701");
+  CHECK(set.change.container == "ct7");
+  CHECK(set.change.bandwidth_max == 10ULL << 20);
+  CHECK_FALSE(set.change.switchover_bandwidth_max);
+  CHECK_FALSE(set.is_json);
+  const auto frozen =
+      std::get<SetCommand>(parse({"set", "--switchover-bandwidth", "0", "--json", "alpha", "ct7"}).command);
+  CHECK_FALSE(frozen.change.bandwidth_max);
+  CHECK(frozen.change.switchover_bandwidth_max == 0);
+  CHECK(frozen.is_json);
+}
+
+TEST_CASE("set refuses what makes no sense before anybody is contacted", "[migrate][options]") {
+  CHECK(refusal({"set", "alpha", "ct7"}) == Errc::usage);
+  CHECK(refusal({"set", "alpha", "--bandwidth", "1"}) == Errc::usage);
+  CHECK(refusal({"set", "alpha", "ct7", "--bandwidth", "-1"}) == Errc::usage);
+  CHECK(refusal({"set", "alpha", "ct7", "--bandwidth", "fast"}) == Errc::usage);
+  CHECK(refusal({"set", "alpha", "ct7", "beta", "--bandwidth", "1"}) == Errc::usage);
+  CHECK(refusal({"set", "localhost", "ct7", "--bandwidth", "1"}) == Errc::usage);
+  CHECK(refusal({"set", "alpha", "../ct7", "--bandwidth", "1"}) == Errc::invalid_name);
+}

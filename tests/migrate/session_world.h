@@ -93,6 +93,7 @@ class SessionWorld {
   std::function<void(MemoryLink& link)> at_lane = [](MemoryLink&) {};   ///< sees each of these
 
   Precedence* precedence = nullptr;           ///< of the source's host
+  RateBoard* rate_board = nullptr;            ///< the same
 
   MigrationReport report;
   ArrivalOutcome outcome;
@@ -121,7 +122,7 @@ class SessionWorld {
   Task<> run_source() {
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
                            "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); },
-                           sim.loop().get_executor(), precedence});
+                           sim.loop().get_executor(), precedence, rate_board});
     report = co_await session.run();
     departure->end();
     to_destination->close();

@@ -26,6 +26,7 @@ inline std::vector<Message> message_samples() {
       Join{id},
       List{R"({"dry_run":false})"},
       Listing{"{}"},
+      Tune{R"({"bandwidth_max":0,"container":"ct7"})"},
       BlockData{42, 1, kBlock},
       BlockZeroes{43, 1000},
       RoundEnd{2, 1, digest},
