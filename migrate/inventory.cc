@@ -73,8 +73,8 @@ void require(bool holds, const char* sentence) {
   if (!holds) throw Error(Errc::protocol_violation, std::string("the inventory from the peer ") + sentence);
 }
 
-/// A name that is wrong is the peer's mistake here, not the operator's. What cannot be moved may be called anything that
-/// can be shown.
+/// A name that is wrong is the peer's mistake here, not the operator's. What cannot be moved may be called anything
+/// that can be shown.
 void check_name(const std::string& container, bool is_movable) {
   require(!container.empty() && container.size() <= kNameBytesMax && std::ranges::none_of(container, is_control),
           "has a name that is too long or not printable");

@@ -220,7 +220,7 @@ TEST_CASE("a migration that failed has no rates any more while it is put back", 
 TEST_CASE("the report keeps the latest remarks, however often the rates are changed", "[migrate][rates]") {
   TunedWorld world({.bandwidth_max = kSlow});
   world.later(5s, [&] {
-    for (std::uint64_t rate = 1; rate <= 1000; ++rate) world.board.change(for_running(rate));
+    for (std::uint64_t rate = 1; rate <= 2 * kRemarksMax; ++rate) world.board.change(for_running(rate));
     world.board.change(for_running(0));
   });
   world.migrate();
