@@ -10,6 +10,7 @@ constexpr double kNewSampleWeight = 0.2;
 constexpr double kTolerable = 0.95;  // of the raw rate: what lz4 may lose with data that do not get smaller
 /// The same for what is only foretold, as if nothing else could go on while it compresses.
 constexpr double kTolerableForetold = 0.9;
+constexpr double kShareMax = 0.5;
 
 double rate_of(std::uint64_t bytes, Duration time) {
   return static_cast<double>(bytes) / std::max(std::chrono::duration<double>(time).count(), 1e-9);
@@ -23,6 +24,11 @@ void blend(double& rate, double sample) {
 }  // namespace
 
 bool CompressionPolicy::wants_compression() const { return phase_ == Phase::lz4_probe || phase_ == Phase::lz4; }
+
+Lz4Effort CompressionPolicy::effort() const {
+  const bool has_time = wire_rate_ > 0 && wire_rate_ < kThoroughBelow && compress_share_ < kShareMax;
+  return phase_ == Phase::lz4 && has_time && has_got_smaller_ ? Lz4Effort::thorough : Lz4Effort::fast;
+}
 
 void CompressionPolicy::record(const SentMessage& message) {
   if (message.plain_bytes == 0 || message.was_tried != wants_compression()) return;
@@ -45,6 +51,7 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::lz4:
       blend(lz4_rate_, rate);
+      note_lz4(message);
       look_at_lz4();
       return;
   }
@@ -63,6 +70,15 @@ void CompressionPolicy::end_raw_probe() {
   if (stays) grow_interval();
   else probe_every_bytes_ = kProbeEveryBytesMin;
   enter(stays ? Phase::lz4 : Phase::raw);
+}
+
+/// The link's rate is known from what it carries, unless the compressor is what it waits for.
+void CompressionPolicy::note_lz4(const SentMessage& message) {
+  const double share = static_cast<double>(message.compress_time.count()) /
+                       static_cast<double>(std::max<Duration::rep>(message.total_time.count(), 1));
+  compress_share_ += (share - compress_share_) * kNewSampleWeight;
+  blend(wire_rate_, rate_of(message.wire_bytes, message.total_time));
+  has_got_smaller_ = message.wire_bytes < message.plain_bytes;
 }
 
 void CompressionPolicy::look_at_lz4() {

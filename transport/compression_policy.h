@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "transport/lz4_codec.h"
 
 namespace vmigrate {
 
@@ -32,8 +33,12 @@ class CompressionPolicy {
   /// A link that needs longer for them is slow: no more need be known.
   static constexpr Duration kRawProbeTime = std::chrono::milliseconds(150);
 
+  /// A link that carries less can wait for a thorough compressor, on half a core.
+  static constexpr double kThoroughBelow = 30e6;   ///< bytes per second
+
   /// Whether the next message should be compressed.
   bool wants_compression() const;
+  Lz4Effort effort() const;
   void record(const SentMessage& message);
 
  private:
@@ -42,6 +47,7 @@ class CompressionPolicy {
   void enter(Phase phase);
   void end_raw_probe();
   void judge_lz4_probe(const SentMessage& message);
+  void note_lz4(const SentMessage& message);
   void look_at_lz4();
   bool waits_for_link() const;
   void grow_interval();
@@ -54,6 +60,9 @@ class CompressionPolicy {
   std::uint64_t probe_every_bytes_ = kProbeEveryBytesMin;
   double raw_rate_ = 0;
   double lz4_rate_ = 0;
+  double wire_rate_ = 0;
+  double compress_share_ = 0;   ///< of the time
+  bool has_got_smaller_ = false;   ///< the last message
 };
 
 }  // namespace vmigrate

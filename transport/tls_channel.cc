@@ -110,9 +110,9 @@ Task<std::size_t> TlsChannel::send_packed(std::uint8_t type, std::span<const std
   plain_.assign(front_.begin() + kFrameHeaderBytes, front_.end());
   plain_.insert(plain_.end(), bulk.begin(), bulk.end());
   packed_.resize(std::max(packed_.size(), kFrameHeaderBytes + plain_.size()));
-  const auto work = [this] {
+  const auto work = [this, effort = policy_.effort()] {
     const auto began = std::chrono::steady_clock::now();
-    const auto packed = lz4_compress(plain_, std::span(packed_).subspan(kFrameHeaderBytes));
+    const auto packed = lz4_compress(plain_, std::span(packed_).subspan(kFrameHeaderBytes), effort);
     compress_time_ = std::chrono::steady_clock::now() - began;
     return packed;
   };

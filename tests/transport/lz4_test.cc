@@ -65,6 +65,22 @@ TEST_CASE("what lz4 makes smaller comes back as it was", "[transport][lz4]") {
   CHECK(back == plain);
 }
 
+TEST_CASE("what was compressed thoroughly is smaller, and expands as fast and to the same", "[transport][lz4]") {
+  const auto words = random_bytes(4096);
+  std::mt19937_64 random(2);
+  std::vector<std::byte> plain;
+  while (plain.size() < 1 << 20) {
+    const auto* word = words.data() + random() % 4000;
+    plain.insert(plain.end(), word, word + 8 + random() % 32);
+  }
+  std::vector<std::byte> fast(plain.size()), thorough(plain.size()), back(plain.size());
+  fast.resize(*lz4_compress(plain, fast));
+  thorough.resize(*lz4_compress(plain, thorough, Lz4Effort::thorough));
+  CHECK(thorough.size() < fast.size());
+  lz4_expand(thorough, back);
+  CHECK(back == plain);
+}
+
 TEST_CASE("what lz4 does not make smaller is sent as it is", "[transport][lz4]") {
   const auto plain = random_bytes(100'000);
   std::vector<std::byte> packed(plain.size());
@@ -121,6 +137,18 @@ TEST_CASE("on a slow link nothing that compresses is missed among what does not"
     tried += hopeful.run(policy, 40 << 20);
   }
   CHECK(tried > 24ULL * (40 << 20) * 9 / 10);
+}
+
+TEST_CASE("the compressor is thorough only where the link is so slow that it has the time", "[transport][lz4]") {
+  const auto effort_after = [](World world) {
+    CompressionPolicy policy;
+    world.run(policy, kGiB);
+    return policy.effort();
+  };
+  CHECK(effort_after({12e6, 700e6, 0.5}) == Lz4Effort::thorough);
+  CHECK(effort_after({117e6, 700e6, 0.5}) == Lz4Effort::fast);
+  CHECK(effort_after({12e6, 700e6, 1.0}) == Lz4Effort::fast);   // nothing to win
+  CHECK(effort_after({12e6, 15e6, 0.5}) == Lz4Effort::fast);    // a busy processor
 }
 
 TEST_CASE("a slow link is known as such within a second", "[transport][lz4]") {
