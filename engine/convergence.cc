@@ -30,21 +30,31 @@ struct Sample {
   Duration duration{};
 };
 
-/// The latest rounds, back to the one that makes the sample large enough.
-Sample latest_sample(std::span<const RoundStats> rounds) {
-  Sample sample;
-  for (auto round = rounds.rbegin(); round != rounds.rend() && sample.bytes < kBandwidthSampleBytes; ++round) {
-    sample.bytes += round->data_bytes;
-    sample.duration += round->duration;
+/// A round that compared much and sent little measured the disk.
+bool tells_of_the_link(const RoundStats& round) {
+  return !round.compares || round.data_bytes >= kBandwidthSampleBytes;
+}
+
+/// The latest rounds, back to the one that makes the sample large enough; none if no round tells of the link.
+std::optional<Sample> latest_sample(std::span<const RoundStats> rounds) {
+  std::optional<Sample> sample;
+  for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) {
+    if (sample && sample->bytes >= kBandwidthSampleBytes) break;
+    if (!tells_of_the_link(*round)) continue;
+    if (!sample) sample.emplace();
+    sample->bytes += round->data_bytes;
+    sample->duration += round->duration;
   }
   return sample;
 }
 
-Duration time_to_send(std::uint64_t bytes, const Sample& sample) {
-  if (bytes == 0 || sample.duration <= Duration::zero()) return Duration::zero();
-  if (sample.bytes == 0) return kUnknown;  // no data was moved yet, so nothing is known about the link
+Duration time_to_send(std::uint64_t bytes, const std::optional<Sample>& sample) {
+  if (bytes == 0) return Duration::zero();
+  if (!sample) return kUnknown;
+  if (sample->duration <= Duration::zero()) return Duration::zero();
+  if (sample->bytes == 0) return kUnknown;  // no data was moved yet, so nothing is known about the link
   const auto nanoseconds =
-      static_cast<double>(sample.duration.count()) * (static_cast<double>(bytes) / static_cast<double>(sample.bytes));
+      static_cast<double>(sample->duration.count()) * (static_cast<double>(bytes) / static_cast<double>(sample->bytes));
   const auto longest = static_cast<double>(kUnknown.count());
   return Duration(static_cast<Duration::rep>(std::min(nanoseconds, longest)));
 }
@@ -87,8 +97,9 @@ std::string in_milliseconds(Duration duration) {
 
 Duration ConvergencePolicy::estimated_downtime(std::span<const RoundStats> rounds) const {
   MIGRATE_ASSERT(!rounds.empty());
-  const Sample sample =
-      frozen_bytes_per_second > 0 ? Sample{frozen_bytes_per_second, std::chrono::seconds(1)} : latest_sample(rounds);
+  const auto sample = frozen_bytes_per_second > 0
+                          ? std::optional(Sample{frozen_bytes_per_second, std::chrono::seconds(1)})
+                          : latest_sample(rounds);
   return fixed_downtime + time_to_send(rounds.back().bytes_left + memory_bytes, sample);
 }
 

@@ -21,6 +21,7 @@ struct RoundStats {
   std::uint64_t bytes_left = 0;    ///< written meanwhile: what the next round has to look at
   bool has_waited = false;         ///< for another container of the host: what it left tells of that, not of this one
   unsigned throttle_percent = 0;   ///< how much less CPU time the container got meanwhile
+  bool compares = false;           ///< with what the destination had: most of its time went into reading
 };
 
 enum class Verdict { copy_again, throttle, freeze_now, give_up };

@@ -150,6 +150,16 @@ std::unique_ptr<BlockSink> create_image_sink(asio::thread_pool& pool, const std:
   return std::make_unique<FileSink>(pool, RawOutput(std::move(file), path.string(), geometry));
 }
 
+std::unique_ptr<BlockSink> open_image_sink(asio::thread_pool& pool, const std::filesystem::path& path,
+                                           VolumeGeometry geometry) {
+  UniqueFd file(check_syscall(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC), "open", path.string()));
+  struct stat status {};
+  check_syscall(::fstat(file.get(), &status), "fstat", path.string());
+  if (!S_ISREG(status.st_mode) || static_cast<std::uint64_t>(status.st_size) != geometry.bytes)
+    throw Error(Errc::copy_failed, path.string() + " is no image of " + std::to_string(geometry.bytes) + " bytes");
+  return std::make_unique<FileSink>(pool, RawOutput(std::move(file), path.string(), geometry));
+}
+
 std::unique_ptr<BlockSink> open_device_sink(asio::thread_pool& pool, const std::filesystem::path& path,
                                             VolumeGeometry geometry) {
   // Without O_CREAT, O_EXCL asks a block device whether anybody else uses it.

@@ -15,6 +15,10 @@ namespace vmigrate {
 /// must outlive it; writes of different extents may run at the same time.
 std::unique_ptr<BlockSink> create_image_sink(asio::thread_pool& pool, const std::filesystem::path& path,
                                              VolumeGeometry geometry, std::uint64_t bytes_expected);
+/// A file that is there already, as it is: what is not written over stays. Throws Error(Errc::copy_failed) unless it is
+/// a regular file of exactly geometry.bytes.
+std::unique_ptr<BlockSink> open_image_sink(asio::thread_pool& pool, const std::filesystem::path& path,
+                                           VolumeGeometry geometry);
 /// An existing file or block device as sink; it must be at least geometry.bytes large. It is zeroed first, which
 /// blocks, and on a device that cannot do it by itself takes as long as writing it. A device in use is refused (EBUSY).
 std::unique_ptr<BlockSink> open_device_sink(asio::thread_pool& pool, const std::filesystem::path& path,

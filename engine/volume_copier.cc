@@ -73,6 +73,7 @@ Task<RoundStats> VolumeCopier::copy_final_round(const QuietVolume& quiet) {
 
 Task<RoundStats> VolumeCopier::copy_differences() {
   auto stats = begin_round();
+  stats.compares = true;
   const auto start = parts_.clock.now();
   pending_.add_all();
   hot_.clear();

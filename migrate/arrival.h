@@ -13,14 +13,23 @@
 
 namespace vmigrate {
 
+/// What an arrival that comes to nothing leaves on the disk.
+enum class Leftovers {
+  nothing,
+  base,           ///< an image that began as an earlier copy, for that one is part of it
+  partial_copy,   ///< any image with enough in it: the next attempt begins with that
+};
+
 class Arrival {
  public:
   virtual ~Arrival() = default;
 
   virtual Journal& journal() = 0;
-  /// Where the blocks go. Starts as zeroes.
+  /// Where the blocks go. Starts as zeroes, or as base().
   virtual BlockSink& sink() = 0;
-  /// What was written so far.
+  /// What the sink holds before anything is written; null where that is zeroes.
+  virtual std::unique_ptr<BlockSource> base() = 0;
+  /// What was written so far. Whoever reads the base records that, too.
   virtual DigestIndex& digests() = 0;
   virtual ImageDir& checkpoint() = 0;
   /// Reads the whole image again, from the disk, and digests it.
@@ -38,8 +47,9 @@ class Arrival {
   virtual void close_journal() noexcept = 0;
   /// Tells the network again where the container is now.
   virtual void announce() noexcept = 0;
-  /// Removes everything that prepare made. Never after OWNED. Does not throw: what cannot be removed is logged.
-  virtual Task<> discard() = 0;
+  /// Removes everything that prepare made but `leftovers`, which are noted as a kept copy. Never after OWNED. Does not
+  /// throw: what cannot be removed is logged.
+  virtual Task<> discard(Leftovers leftovers) = 0;
   /// From now on destruction leaves everything, held or running: the journal says whose it is.
   virtual void leave_as_it_is() noexcept = 0;
 };

@@ -6,6 +6,8 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "engine/volume_digest.h"
+#include "migrate/base_digests.h"
 #include "migrate/image_stream.h"
 #include "migrate/lane_start.h"
 #include "migrate/remote_block_sink.h"
@@ -17,6 +19,17 @@ using namespace std::chrono_literals;
 
 constexpr auto kCopyTimeout = 1h;      // a source that compares a large image sends nothing meanwhile
 constexpr auto kLanesTimeout = 8760h;  // while others, with a timeout of their own, carry a round's blocks
+
+/// Whether the source is alive, and ended it by itself.
+bool is_hang_up(std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const HangUp&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
 
 /// Does not throw.
 Task<> receive_into(Channel& channel, std::optional<Message>& message, std::exception_ptr& failure) {
@@ -45,7 +58,7 @@ Task<ArrivalOutcome> DestinationSession::run(Open open) {
   }
   if (thrown) {
     const Failure failure = failure_of(thrown, Errc::copy_failed);
-    co_await recover(failure);
+    co_await recover(failure, is_hang_up(thrown));
   }
   parts_.cancellation.on_request({});
   outcome_.state = stage_->state();
@@ -70,6 +83,7 @@ Task<> DestinationSession::judge(const Open& open) {
   answer.offer_checksum = checksum_of(open.offer);
   agent_ = parts_.dialled.empty() ? outcome_.offer.agent : parts_.dialled;
   if (!outcome_.offer.is_dry_run) co_await make_room();
+  if (!outcome_.offer.is_dry_run) answer.base_bytes = base_ ? used_bytes(*base_) : 0;
   const auto executor = co_await asio::this_coro::executor;
   streams_ = outcome_.offer.options.streams;
   answer.streams = outcome_.offer.is_dry_run ? 0 : streams_;
@@ -87,6 +101,7 @@ Task<> DestinationSession::make_room() {
                         .peer_agent = agent_,
                         .offer = outcome_.offer};
   arrival_ = co_await parts_.host.prepare(waybill);
+  base_ = arrival_->base();
   const auto executor = co_await asio::this_coro::executor;
   writer_ = std::make_unique<BlockWriter>(executor, parts_.pool, arrival_->sink(), arrival_->digests());
 }
@@ -130,8 +145,17 @@ Task<> DestinationSession::open_lanes() {
                            parts_.clock, parts_.instead_of_threads});
 }
 
+/// A base without data is none: the source was told that nothing follows.
+Task<> DestinationSession::tell_base() {
+  const auto base = std::exchange(base_, nullptr);
+  if (!base || used_bytes(*base) == 0) co_return;
+  const BaseTelling parts{parts_.channel, parts_.clock, parts_.pool, *base, arrival_->digests()};
+  co_await vmigrate::tell_base(parts);
+}
+
 Task<> DestinationSession::receive_everything() {
   co_await open_lanes();
+  co_await tell_base();
   parts_.channel.set_idle_timeout(lanes_ ? Duration(kLanesTimeout) : Duration(kCopyTimeout));
   bool is_complete = false;
   while (!is_complete) {
@@ -250,22 +274,23 @@ Task<> DestinationSession::take_over() {
   const Dial dial = [this] { return parts_.dial(agent_); };
   DestinationSettlement settlement({*arrival_, *stage_, parts_.clock, parts_.cancellation, parts_.switchboard, id_,
                                     outcome_.offer.container, outcome_.offer.epoch, arrival_->digests().root(),
-                                    parts_.channel.peer_name(), dial});
+                                    parts_.channel.peer_name(), dial,
+                                    leftovers_after(Errc::cancelled, true)});
   co_await settlement.take_over(parts_.channel);
   outcome_.failure = settlement.failure();
 }
 
 // --- when something failed ----------------------------------------------------------------------------------------
 
-/// Nothing was prepared yet: whatever came is thrown away.
-Task<> DestinationSession::recover(Failure failure) {
+/// Nothing was prepared yet: whatever came is thrown away, or kept for the next attempt.
+Task<> DestinationSession::recover(Failure failure, bool has_hung_up) {
   log(LogLevel::error, stage_->label() + " event=failed reason=" + failure.sentence);
   if (is_terminal(stage_->state())) co_return;
   const bool is_peer_lost = means_peer_is_lost(failure.code);
   if (parts_.cancellation.is_requested()) failure = {Errc::cancelled, "cancelled by the operator on the destination"};
   outcome_.failure = failure;
   stage_->enter(is_peer_lost ? DestinationEvent::lost_peer : DestinationEvent::failed);
-  co_await discard();
+  co_await discard(leftovers_after(failure.code, has_hung_up));
   if (is_undecided_) {
     parts_.channel.close();   // it is not refused until that is recorded
     co_return;
@@ -274,7 +299,15 @@ Task<> DestinationSession::recover(Failure failure) {
   if (!is_peer_lost) co_await tell(refuse);
 }
 
-Task<> DestinationSession::discard() {
+/// A copy that is wrong, or in the way, helps nobody. A source that hung up was cancelled.
+Leftovers DestinationSession::leftovers_after(Errc code, bool has_hung_up) const {
+  if (code == Errc::digest_mismatch || code == Errc::disk_full || code == Errc::no_space) return Leftovers::nothing;
+  const bool is_cut = (code == Errc::connection_lost && !has_hung_up) || code == Errc::timed_out;
+  const bool is_kept = is_cut || outcome_.offer.options.keeps_partial || parts_.cancellation.is_shutting_down();
+  return is_kept ? Leftovers::partial_copy : Leftovers::base;
+}
+
+Task<> DestinationSession::discard(Leftovers leftovers) {
   co_await end_lanes();
   if (writer_) {
     try {
@@ -286,7 +319,7 @@ Task<> DestinationSession::discard() {
   }
   if (!arrival_) co_return;
   if (is_undecided_) arrival_->leave_as_it_is();
-  else co_await arrival_->discard();
+  else co_await arrival_->discard(leftovers);
 }
 
 /// The other side may be gone: it will ask.

@@ -50,6 +50,7 @@ class DestinationSession {
   Task<> make_room();
   Task<> answer_link_probes();
   Task<> open_lanes();
+  Task<> tell_base();
   Task<> receive_everything();
   Task<Message> next_message();
   Task<bool> take(const Message& message);
@@ -60,8 +61,9 @@ class DestinationSession {
   void record_prepared();
   void record(RecordType type);
   Task<> take_over();
-  Task<> recover(Failure failure);
-  Task<> discard();
+  Task<> recover(Failure failure, bool has_hung_up);
+  Leftovers leftovers_after(Errc code, bool has_hung_up) const;
+  Task<> discard(Leftovers leftovers);
   Task<> tell(const Message& message);
 
   Extent checked(std::uint64_t first, std::uint64_t count) const;
@@ -72,6 +74,7 @@ class DestinationSession {
   MigrationId id_;
   ArrivalOutcome outcome_;
   std::unique_ptr<Arrival> arrival_;
+  std::unique_ptr<BlockSource> base_;        ///< until it was told
   std::unique_ptr<BlockWriter> writer_;
   std::optional<Switchboard::Desk> desk_;    ///< until the connections for blocks have joined
   std::optional<Message> heard_;             ///< over the first connection meanwhile

@@ -221,7 +221,7 @@ Task<> DestinationSettlement::refuse_as_cancelled() {
 Task<> DestinationSettlement::refuse(DestinationEvent event) {
   if (!record(RecordType::refused)) co_return;
   parts_.stage.enter(event);
-  co_await parts_.arrival.discard();
+  co_await parts_.arrival.discard(parts_.leftovers);
 }
 
 /// False when nobody knows what is on the disk: then everything stays as it is until an agent reads it again.

@@ -25,6 +25,7 @@ class DestinationSettlement {
     Bits128 root;                 ///< digest of our volume, as recorded in PREPARED
     std::string peer;             ///< the source, for people and the journal
     Dial dial;
+    Leftovers leftovers = Leftovers::base;   ///< should it be refused
   };
   explicit DestinationSettlement(Parts parts) : parts_(std::move(parts)) {}
 

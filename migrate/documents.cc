@@ -49,6 +49,8 @@ json encode(const MigrationOptions& options) {
           {"switchover_bandwidth_max", options.switchover_bandwidth_max},
           {"streams", options.streams},
           {"keep_source_s", options.keep_source.count()},
+          {"resume", options.resumes},
+          {"keep_partial", options.keeps_partial},
           {"sample_s", options.sample.count()}};
 }
 
@@ -88,6 +90,8 @@ MigrationOptions decode_options(const json& in) {
   options.switchover_bandwidth_max = bounded(in, "switchover_bandwidth_max", UINT64_MAX);
   options.streams = static_cast<std::uint32_t>(bounded(in, "streams", kStreamsMax));
   options.keep_source = std::chrono::seconds(bounded(in, "keep_source_s", kKeepSecondsMax));
+  options.resumes = in.at("resume");
+  options.keeps_partial = in.at("keep_partial");
   options.sample = std::chrono::seconds(bounded(in, "sample_s", 3600));
   return options;
 }
@@ -148,7 +152,8 @@ std::string to_json(const Answer& answer) {
               {"image", answer.image},
               {"agent", answer.agent},
               {"offer_checksum", answer.offer_checksum},
-              {"streams", answer.streams}}
+              {"streams", answer.streams},
+              {"base_bytes", answer.base_bytes}}
       .dump();
 }
 
@@ -156,7 +161,8 @@ Answer answer_from_json(const std::string& text) {
   return parse(text, "the answer", [](const json& in) {
     return Answer{decode_host(in.at("host")), in.at("image"), in.at("agent"),
                   static_cast<std::uint32_t>(bounded(in, "offer_checksum", UINT32_MAX)),
-                  static_cast<std::uint32_t>(bounded(in, "streams", kStreamsMax))};
+                  static_cast<std::uint32_t>(bounded(in, "streams", kStreamsMax)),
+                  bounded(in, "base_bytes", kVolumeBytesMax)};
   });
 }
 

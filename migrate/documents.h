@@ -45,6 +45,8 @@ struct MigrationOptions {
   std::uint64_t switchover_bandwidth_max = 0;          ///< the same while it stands still
   std::uint32_t streams = 0;                           ///< connections for blocks; 0: what suits the source; 1: none
   std::chrono::seconds keep_source{24 * 3600};         ///< how long the source keeps its copy, renamed
+  bool resumes = true;                                 ///< begins with what the destination has of it already
+  bool keeps_partial = false;                          ///< what has arrived is kept even if it is cancelled
   std::chrono::seconds sample{5};                      ///< dry run: how long the dirty rate is measured
 };
 
@@ -73,6 +75,7 @@ struct Answer {
   std::string agent;                    ///< where Ask reaches the destination's agent; empty if it has none
   std::uint32_t offer_checksum = 0;     ///< of the offer as it arrived, see checksum_of()
   std::uint32_t streams = 0;            ///< connections for blocks that may join; below 2: none
+  std::uint64_t base_bytes = 0;         ///< data of an earlier copy to begin with, whose digests follow; 0: none
 };
 
 /// Who starts what: an operator to an agent (Start), or a destination's agent to a source's (Pull).

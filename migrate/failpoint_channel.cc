@@ -52,6 +52,8 @@ std::vector<std::string> failpoint_names() {
   for (const MessageSpec& spec : kMessageSpecs) add(kSubject, spec.name, "before_send", "after_send", "before_handle");
   for (const RecordType type : kRecordTypes)
     add(kJournalSubject, point_of(type), "before_write", "before_fsync", "after_fsync");
+  add("arrival", "base", "after_note", "after_rename", "after_forget");
+  add("arrival", "partial", "after_note", "after_rename", "after_all");
   return names;
 }
 

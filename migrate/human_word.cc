@@ -54,7 +54,7 @@ Task<> discard_mine(Arrival& arrival, const Waybill& waybill) {
   Journal& journal = arrival.journal();
   require_own(journal, waybill, RecordType::prepared);
   journal.append(decision(waybill, RecordType::refused, waybill.offer.epoch, journal));
-  co_await arrival.discard();
+  co_await arrival.discard(Leftovers::base);
 }
 
 }  // namespace vmigrate

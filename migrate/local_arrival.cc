@@ -16,6 +16,7 @@
 #include "checkpoint/stray_commands.h"
 #include "engine/device_volume.h"
 #include "engine/volume_digest.h"
+#include "migrate/arrival_image.h"
 #include "migrate/host_facts.h"
 #include "migrate/report.h"
 
@@ -61,11 +62,13 @@ std::uint64_t free_memory_bytes() {
   throw Error(Errc::internal, "/proc/meminfo has no line MemAvailable");
 }
 
-void check_space(const Offer& offer, const StateDir& state) {
+/// What the base occupies need not be free as well.
+void check_space(const Offer& offer, std::uint64_t base_bytes, const StateDir& state) {
   const std::uint64_t disk = free_disk_bytes(state.root());
-  if (disk < offer.used_bytes + kSpareDiskBytes)
+  const std::uint64_t needed = offer.used_bytes - std::min(offer.used_bytes, base_bytes) + kSpareDiskBytes;
+  if (disk < needed)
     throw Error(Errc::no_space, state.root().native() + " on " + host_name() + " has " + format_bytes(disk) +
-                                    " free, the image needs " + format_bytes(offer.used_bytes + kSpareDiskBytes) +
+                                    " free, the image needs " + format_bytes(needed) +
                                     "; free some space or choose another --state-dir");
   // The processes' memory, and once more for the checkpoint on tmpfs.
   const std::uint64_t memory = free_memory_bytes();
@@ -91,7 +94,7 @@ class LocalArrival final : public Arrival {
       : host_(host),
         waybill_(waybill),
         offer_(waybill_.offer),
-        image_(host.state.image(offer_.container)),
+        image_(host.state, waybill_),
         bundle_(host.state.bundle(offer_.container)),
         journal_(std::in_place, host.state.journals(), offer_.container) {}
   LocalArrival(const LocalArrival&) = delete;
@@ -101,6 +104,7 @@ class LocalArrival final : public Arrival {
 
   Journal& journal() override { return *journal_; }
   BlockSink& sink() override { return *sink_; }
+  std::unique_ptr<BlockSource> base() override { return image_.base(host_.pool); }
   DigestIndex& digests() override { return *digests_; }
   ImageDir& checkpoint() override { return *checkpoint_; }
   Task<Bits128> digest_again() override;
@@ -109,7 +113,7 @@ class LocalArrival final : public Arrival {
   Task<> run() override;
   void close_journal() noexcept override;
   void announce() noexcept override;
-  Task<> discard() override;
+  Task<> discard(Leftovers leftovers) override;
   void leave_as_it_is() noexcept override;
 
  private:
@@ -122,12 +126,12 @@ class LocalArrival final : public Arrival {
   void unmount() noexcept;
   Task<> forget_network();
   void forget_waybill() noexcept;
-  void remove_files() noexcept;
+  void remove_bundle() noexcept;
 
   LocalHost host_;
   Waybill waybill_;
   const Offer& offer_;
-  fs::path image_;
+  ArrivalImage image_;
   fs::path bundle_;
   std::optional<Journal> journal_;
   std::optional<DigestIndex> digests_;
@@ -136,7 +140,6 @@ class LocalArrival final : public Arrival {
   std::unique_ptr<PreparedNetwork> network_;
   std::optional<MountedImage> mounted_;
   std::unique_ptr<RestoredContainer> restored_;
-  bool has_image_ = false;
   bool has_bundle_ = false;
   bool is_adopted_ = false;
 };
@@ -148,12 +151,11 @@ Task<> LocalArrival::prepare() {
                     ", but the journal of " + host_name() + " is at " + std::to_string(journal_->owner_epoch()) +
                     ": a newer copy was here; remove " + (host_.state.journals() / offer_.container).native() +
                     " if that one is gone for ever");
-  host_.state.waybills().write(waybill_);
+  image_.begin();
   digests_.emplace(VolumeGeometry{offer_.volume_bytes}, host_.state.scratch());
   checkpoint_.emplace(ImageDir::create(host_.state.scratch(), StateDir::scratch_name(offer_.container, "-in"),
                                        std::min(offer_.checkpoint_bytes_max, free_memory_bytes())));
-  sink_ = create_image_sink(host_.pool, image_, {offer_.volume_bytes}, offer_.used_bytes);
-  has_image_ = true;
+  sink_ = image_.make(host_.pool);
   network_ = co_await prepare_network(host_.pool, offer_.network);
   make_bundle();
 }
@@ -162,7 +164,7 @@ Task<> LocalArrival::prepare() {
 /// discard() only, never by going out of scope.
 Task<> LocalArrival::adopt() {
   is_adopted_ = true;
-  has_image_ = fs::exists(image_);
+  image_.adopt();
   has_bundle_ = fs::exists(bundle_);
   const auto work = [this] {
     auto images = ImageDir::take_over(host_.state.scratch(), StateDir::scratch_name(offer_.container, "-in"));
@@ -186,12 +188,12 @@ void LocalArrival::make_bundle() {
          << std::flush;
   if (!config) throw Error(errno, "cannot write", (bundle_ / "config.json").native());
   // Before PREPARED everything has to be there after a power cut, the image's name among it.
-  for (const auto& path : {bundle_ / "config.json", bundle_, bundle_.parent_path(), image_.parent_path()})
+  for (const auto& path : {bundle_ / "config.json", bundle_, bundle_.parent_path(), image_.path().parent_path()})
     sync_to_disk(path);
 }
 
 Task<Bits128> LocalArrival::digest_again() {
-  const auto source = open_source(host_.pool, image_);
+  const auto source = open_source(host_.pool, image_.path());
   co_return co_await digest_volume(host_.pool, *source);
 }
 
@@ -207,7 +209,7 @@ ContainerInfo LocalArrival::container() const {
 }
 
 void LocalArrival::attach() {
-  mounted_.emplace(MountedImage::attach(image_, bundle_ / "rootfs", offer_.file_system));
+  mounted_.emplace(MountedImage::attach(image_.path(), bundle_ / "rootfs", offer_.file_system));
 }
 
 Task<bool> LocalArrival::is_held() {
@@ -274,8 +276,8 @@ void LocalArrival::leave_as_it_is() noexcept {
   if (network_) network_->keep();
 }
 
-Task<> LocalArrival::discard() {
-  const auto work = [this] {
+Task<> LocalArrival::discard(Leftovers leftovers) {
+  const auto work = [this, leftovers] {
     restored_.reset();
     if (is_adopted_) remove_processes();
     mounted_.reset();
@@ -283,7 +285,8 @@ Task<> LocalArrival::discard() {
     network_.reset();
     sink_.reset();
     checkpoint_.reset();
-    remove_files();
+    image_.leave(leftovers);
+    remove_bundle();
   };
   co_await offload(host_.pool, work);
   if (is_adopted_) co_await forget_network();
@@ -311,10 +314,8 @@ Task<> LocalArrival::forget_network() {
   }
 }
 
-void LocalArrival::remove_files() noexcept {
+void LocalArrival::remove_bundle() noexcept {
   std::error_code failure;
-  if (has_image_) fs::remove(image_, failure);
-  if (failure) log(LogLevel::warn, "event=left_behind path=" + image_.native() + " reason=" + failure.message());
   // Never recursively: should the image still be mounted there, its files are not ours to delete.
   if (has_bundle_) fs::remove(bundle_ / "config.json", failure);
   if (has_bundle_) fs::remove(bundle_ / "rootfs", failure);
@@ -339,7 +340,9 @@ Task<Answer> LocalArrivalHost::check(const Offer& offer) {
   Answer answer;
   answer.host = co_await read_host_facts(host_.checkpointer, offer.runtime);
   check_compatible(offer.host, answer.host, host_name());
-  check_space(offer, host_.state);
+  const auto base = ArrivalImage::find_base(host_.state, offer);
+  if (base) answer.base_bytes = allocated_bytes(base->image);
+  check_space(offer, answer.base_bytes, host_.state);
   co_await check_network(host_.pool, offer.network);
   answer.image = host_.state.image(offer.container);
   co_return answer;
@@ -360,7 +363,7 @@ Task<std::unique_ptr<Arrival>> LocalArrivalHost::prepare(const Waybill& waybill)
     failure = std::current_exception();
   }
   if (failure) {
-    co_await arrival->discard();
+    co_await arrival->discard(Leftovers::base);
     std::rethrow_exception(failure);
   }
   co_return arrival;

@@ -97,6 +97,10 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
   app.add_option("--keep-source", storage.keep_source_h, "how long the source keeps its copy, renamed, in hours")
       ->check(CLI::Range(0, 87600))
       ->capture_default_str();
+  app.add_flag_callback("--no-resume", [&options] { options.resumes = false; },
+                        "send everything, even if the destination has an earlier copy");
+  app.add_flag("--keep-partial", options.keeps_partial,
+               "keep what has arrived for the next attempt even if this one is cancelled");
   app.add_option("--sample", storage.sample_s, "dry run: how long writes are watched, in s")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();

@@ -90,6 +90,7 @@ std::string success_of(const json& report) {
                   format_duration(milliseconds(number_in(report, "total_seconds") * 1000)).c_str(),
                   bytes(report, "wire_bytes").c_str(), list_in(report, "rounds").size(),
                   text_in(report, "tracker").c_str());
+  if (count_in(report, "base_bytes") > 0) lines += "resumed from " + bytes(report, "base_bytes") + " that were there\n";
   lines += "image digest " + text_in(report, "image_digest") +
            (flag_in(report, "verified") ? " (both sides read the whole image again)" : "") + "\n";
   const std::string kept = text_in(report, "kept_image");

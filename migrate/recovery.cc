@@ -80,8 +80,9 @@ Task<> Recovery::end_arrival(const Waybill& waybill) {
   const Dial dial = [this, &waybill] { return parts_.dial(waybill.peer_agent); };
   DestinationSettlement settlement({*arrival, stage, parts_.clock, parts_.cancellation, parts_.switchboard,
                                     waybill.migration, waybill.offer.container, waybill.offer.epoch,
-                                    newest ? newest->image_root : Bits128{}, waybill.peer, dial});
-  if (is_terminal(stage.state())) co_await arrival->discard();
+                                    newest ? newest->image_root : Bits128{}, waybill.peer, dial,
+                                    Leftovers::partial_copy});
+  if (is_terminal(stage.state())) co_await arrival->discard(Leftovers::partial_copy);
   else co_await settlement.go_on();
   log(LogLevel::warn, stage.label() + " event=recovered container=" + waybill.offer.container);
 }

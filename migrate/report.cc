@@ -100,7 +100,8 @@ json to_json(const RoundStats& round) {
           {"wire_bytes", round.wire_bytes},
           {"seconds", seconds(round.duration)},
           {"left_bytes", round.bytes_left},
-          {"throttle_percent", round.throttle_percent}};
+          {"throttle_percent", round.throttle_percent},
+          {"compares", round.compares}};
 }
 
 json to_json(const MigrationReport& report) {
@@ -113,6 +114,7 @@ json to_json(const MigrationReport& report) {
               {"tracker", report.tracker},
               {"volume_bytes", report.volume_bytes},
               {"checkpoint_bytes", report.checkpoint_bytes},
+              {"base_bytes", report.base_bytes},
               {"rounds", json::array()},
               {"downtime", to_json(report.downtime)},
               {"total_seconds", seconds(report.total)},

@@ -64,6 +64,7 @@ struct MigrationReport {
   std::string tracker;
   std::uint64_t volume_bytes = 0;
   std::uint64_t checkpoint_bytes = 0;
+  std::uint64_t base_bytes = 0;          ///< data of an earlier copy on the destination that it began with
   std::vector<RoundStats> rounds;
   Downtime downtime;
   Duration total{};

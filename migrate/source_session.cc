@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/volume_digest.h"
+#include "migrate/base_digests.h"
 #include "migrate/image_stream.h"
 #include "migrate/lane_start.h"
 
@@ -111,6 +112,7 @@ Task<> SourceSession::copy_until_closed(std::exception_ptr& thrown) {
 
 Task<> SourceSession::come_to_the_freeze() {
   co_await introduce();
+  co_await hear_base();
   co_await copy_while_running();
 }
 
@@ -144,6 +146,9 @@ Task<> SourceSession::introduce() {
   const Answer answer = answer_from_json(accept.answer);
   if (answer.offer_checksum != checksum_of(offer))
     throw Error(Errc::protocol_violation, "the offer did not reach " + parts_.channel.peer_name() + " as it was sent");
+  if (answer.base_bytes > 0 && !options().resumes)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " begins with a copy that was not wanted");
+  report_.base_bytes = answer.base_bytes;
   agent_ = parts_.dialled.empty() ? answer.agent : parts_.dialled;
   note_waybill({});
   parts_.channel.set_idle_timeout(kIdleTimeout);
@@ -160,9 +165,8 @@ Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
   Channels channels;
   if (desk != nullptr) {
     const Expected expected{*desk, parts_.id, count};
-    std::optional<Message> heard;
-    channels = co_await receive_lanes(expected, parts_.channel, parts_.clock, heard);
-    if (heard) throw_unexpected(parts_.channel, *heard, "nothing");
+    channels = co_await receive_lanes(expected, parts_.channel, parts_.clock, heard_);
+    if (heard_ && report_.base_bytes == 0) throw_unexpected(parts_.channel, *heard_, "nothing");
   } else {
     const Dial dial = [this] { return parts_.dial(agent_); };
     channels = co_await dial_lanes(dial, parts_.id, count);
@@ -170,6 +174,14 @@ Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
   parts_.cancellation.check();
   lanes_ = std::make_unique<OutgoingLanes>(
       std::move(channels), OutgoingLanes::Parts{options.compression, *pacer_, parts_.instead_of_threads});
+}
+
+Task<> SourceSession::hear_base() {
+  if (report_.base_bytes == 0) co_return;
+  remark("resumes from " + format_bytes(report_.base_bytes) + " that were there");
+  const BaseHearing parts{parts_.channel, parts_.departure.pool(), {parts_.departure.offer().volume_bytes},
+                          parts_.departure.digests(), heard_};
+  co_await vmigrate::hear_base(parts);
 }
 
 // --- while it runs ------------------------------------------------------------------------------------------------
@@ -537,6 +549,7 @@ void SourceSession::note_waybill(std::optional<CpuLimit> cpu_limit) {
 void SourceSession::note_round(RoundStats stats, std::uint64_t wire_bytes_before) {
   stats.wire_bytes = wire_bytes() - wire_bytes_before;
   stats.throttle_percent = throttle_percent_;
+  stats.compares = stats.compares || (report_.base_bytes > 0 && report_.rounds.empty());
   const Duration waited = place_.take_waited();
   stats.has_waited = waited > Duration::zero();
   stats.duration -= std::min(stats.duration, waited);   // that says nothing of the link

@@ -58,6 +58,7 @@ class SourceSession {
   Task<> copy_until_closed(std::exception_ptr& thrown);
   Task<> act_when_time_is_over();
   Task<> come_to_the_freeze();
+  Task<> hear_base();
   Task<> copy_while_running();
   Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
   void watch_cpu();
@@ -102,6 +103,7 @@ class SourceSession {
   Rates rates_;
   RateBoard::Knob knob_;
   int turn_waits_ = 0;
+  std::optional<Message> heard_;           ///< while the connections for blocks joined
   std::optional<Pacer> pacer_;
   std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks
   std::unique_ptr<RemoteBlockSink> sink_;

@@ -71,8 +71,8 @@ std::vector<Standing> read_standings(const StateDir& state) {
   std::erase_if(standings,
                 [](const Standing& one) { return one.records.empty() && one.damage.empty() && !one.waybill; });
   for (KeptCopy& copy : state.kept_copies().list()) {
-    const auto known = std::ranges::find(standings, copy.container, &Standing::container);
-    if (known != standings.end()) known->kept.push_back(std::move(copy));
+    Standing& standing = standing_of(standings, copy.container);
+    standing.kept.push_back(std::move(copy));
   }
   std::ranges::sort(standings, {}, &Standing::container);
   return standings;
@@ -138,7 +138,7 @@ std::string to_text(const Record& record) {
 }
 
 std::string to_text(const KeptCopy& copy) {
-  return (copy.image.empty() ? copy.bundle : copy.image).native() + "  until " + utc(copy.until) + "  copy " +
+  return (copy.image.empty() ? copy.bundle : copy.image).native() + (copy.is_partial ? "  partial" : "") + "  until " + utc(copy.until) + "  copy " +
          to_hex(copy.migration);
 }
 

@@ -43,7 +43,8 @@ std::string to_json(const Waybill& waybill) {
                          {"mount_point", waybill.device.mount_point.native()},
                          {"file_system", waybill.device.file_system},
                          {"image", waybill.device.image.native()},
-                         {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)}};
+                         {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)},
+                         {"base", waybill.base ? json(to_json(*waybill.base)) : json(nullptr)}};
   return document.dump();
 }
 
@@ -59,6 +60,9 @@ Waybill waybill_from_json(const std::string& text) try {
   waybill.device = {document.at("device").get<std::string>(), document.at("mount_point").get<std::string>(),
                     document.at("file_system"), document.at("image").get<std::string>()};
   if (const json& limit = document.at("cpu_limit"); !limit.is_null()) waybill.cpu_limit = decode_cpu_limit(limit);
+  // Those of earlier versions do not have it.
+  if (const auto base = document.find("base"); base != document.end() && !base->is_null())
+    waybill.base = kept_copy_from_json(base->get<std::string>());
   return waybill;
 } catch (const json::exception& failure) {
   throw Error(Errc::internal, std::string("this is no waybill: ") + failure.what());

@@ -10,6 +10,7 @@
 #include "checkpoint/cpu_throttle.h"
 #include "engine/mounted_device.h"
 #include "migrate/documents.h"
+#include "migrate/kept_copy.h"
 #include "migrate/note_dir.h"
 
 namespace vmigrate {
@@ -26,6 +27,7 @@ struct Waybill {
   std::filesystem::path bundle;         ///< source: the directory of config.json
   MountedDevice device;                 ///< source: what carries the root file system
   std::optional<CpuLimit> cpu_limit;    ///< source: what throttling changes, noted before it does
+  std::optional<KeptCopy> base;         ///< destination: what becomes the image, noted before it does
 };
 
 std::string to_json(const Waybill& waybill);

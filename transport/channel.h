@@ -28,7 +28,7 @@ class Channel {
   /// After a failed or cancelled send() nothing more can be sent, but receive() still gives what the peer said before.
   virtual Task<> send(const Message& message) = 0;
   /// The message's spans stay valid until the next receive(). Throws Error: connection_lost at any end of the stream
-  /// (EOF is never an answer), protocol_violation, timed_out after the idle timeout or when a message that has begun
+  /// (EOF is never an answer; HangUp where the peer said that it ends), protocol_violation, timed_out after the idle timeout or when a message that has begun
   /// trickles in, tls_failed when the peer turns out to have refused our certificate. A receive() cancelled between two
   /// messages loses nothing.
   virtual Task<Message> receive() = 0;
@@ -51,6 +51,12 @@ class Channel {
   virtual const std::vector<std::string>& certified_names() const = 0;
   /// Bytes handed to the wire so far, frame headers included, TLS overhead not.
   virtual std::uint64_t bytes_sent() const = 0;
+};
+
+/// A connection_lost of which we know that the peer, alive, has closed it.
+class HangUp : public Error {
+ public:
+  explicit HangUp(const std::string& sentence) : Error(Errc::connection_lost, sentence) {}
 };
 
 /// What the peer said in a Refuse or an Abort: its code, its sentence, which names its own host.

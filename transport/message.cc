@@ -30,6 +30,8 @@ constexpr std::array kSpecs = {
     MessageSpec{10, "Join", both, kIdBytes},
     MessageSpec{11, "List", operator_to_agent, kJsonBytes},
     MessageSpec{12, "Listing", agent_to_operator, kJsonBytes},
+    MessageSpec{13, "Digests", destination_to_source, 8 + kDataBytesMax},
+    MessageSpec{14, "DigestsEnd", destination_to_source, kDigestBytes},
     MessageSpec{15, "Tune", operator_to_agent, kJsonBytes},
     MessageSpec{16, "BlockData", source_to_destination, 8 + 4 + kDataBytesMax},
     MessageSpec{17, "BlockZeroes", source_to_destination, 8 + 8},
@@ -97,6 +99,13 @@ void check(const Tune& m, Errc blame) { check_json(m.request, blame); }
 void check_extent(std::uint64_t first, std::uint64_t count, Errc blame) {
   require(count > 0 && count <= kBlocksMax && first <= kBlocksMax - count, blame,
           "a range of blocks is empty or runs past the largest block number");
+}
+
+void check(const Digests& m, Errc blame) {
+  require(m.bytes.size() <= kDataBytesMax && m.bytes.size() % kWireDigestBytes == 0, blame,
+          "a Digests is longer than 1 MiB or does not carry 16 bytes for each of its blocks");
+  require(m.first_block <= kBlocksMax - m.bytes.size() / kWireDigestBytes, blame,
+          "a range of blocks runs past the largest block number");
 }
 
 void check(const BlockData& m, Errc blame) {
@@ -226,6 +235,18 @@ void get(ByteReader& in, Abort& m) {
   m.code = in.u32();
   m.reason = get_sentence(in);
 }
+
+Bulk put(ByteWriter& out, const Digests& m) {
+  out.u64(m.first_block);
+  return m.bytes;
+}
+void get(ByteReader& in, Digests& m) {
+  m.first_block = in.u64();
+  m.bytes = in.rest();
+}
+
+Bulk put(ByteWriter& out, const DigestsEnd& m) { return out.bits128(m.root), Bulk{}; }
+void get(ByteReader& in, DigestsEnd& m) { m.root = in.bits128(); }
 
 Bulk put(ByteWriter& out, const BlockData& m) {
   out.u64(m.first_block);

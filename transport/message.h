@@ -21,6 +21,7 @@ inline constexpr std::uint32_t kSentenceBytesMax = 4 << 10;    ///< a reason for
 inline constexpr std::uint32_t kDataBytesMax = 1 << 20;        ///< blocks or file bytes in one message, uncompressed
 inline constexpr std::uint32_t kNameBytesMax = 255;
 inline constexpr std::uint32_t kWireBlockBytes = 4096;             ///< a block on the wire
+inline constexpr std::uint32_t kWireDigestBytes = 16;              ///< the digest of one
 inline constexpr std::uint64_t kBlocksMax = 1ULL << 52;        ///< blocks whose byte offsets fit in 64 bits
 inline constexpr std::uint32_t kManifestFilesMax = 65536;
 inline constexpr std::uint32_t kManifestBytesMax = 1 << 20;
@@ -67,6 +68,12 @@ struct List { std::string request; };
 struct Listing { std::string json; };
 /// An operator to the agent of a source: from now on send this container faster, or slower. JSON; answered by Report.
 struct Tune { std::string request; };
+/// Destination to source, after Accept: the digests of blocks that it holds already, 16 bytes each, in order, beginning
+/// with that of `first_block`. What lies between two of these messages is zeroes. One without digests says how far it has
+/// read.
+struct Digests { std::uint64_t first_block = 0; std::span<const std::byte> bytes; };
+/// That was all it holds; `root` is the digest of all of it.
+struct DigestsEnd { Bits128 root; };
 
 // --- blocks -------------------------------------------------------------------------------------------------------
 
@@ -113,8 +120,9 @@ struct Ask { MigrationId id; std::string container; };
 struct Wait { MigrationId id; };
 
 using Message = std::variant<Hello, Open, Accept, Refuse, Pull, Start, Event, Report, Abort, Join, List,
-                             Listing, Tune, BlockData, BlockZeroes, RoundEnd, RoundAck, LinkProbe, LinkProbeEnd,
-                             LinkProbeAck, ImageChunk, Manifest, Ready, Go, Running, Refused, Done, Ask, Wait>;
+                             Listing, Digests, DigestsEnd, Tune, BlockData, BlockZeroes, RoundEnd, RoundAck,
+                             LinkProbe, LinkProbeEnd, LinkProbeAck, ImageChunk, Manifest, Ready, Go, Running, Refused,
+                             Done, Ask, Wait>;
 
 enum class Direction { both, source_to_destination, destination_to_source, operator_to_agent, agent_to_operator };
 
@@ -136,7 +144,7 @@ const MessageSpec& spec_of(std::uint8_t type);
 /// Error(Errc::internal) for a message that docs/protocol.md forbids to send.
 void encode(const Message& message, std::vector<std::byte>& out);
 /// The same for a sender that does not want to copy blocks: appends all but the trailing `bytes` of a BlockData,
-/// LinkProbe or ImageChunk, and returns those (empty for any other message).
+/// LinkProbe, ImageChunk or Digests, and returns those (empty for any other message).
 std::span<const std::byte> encode_head(const Message& message, std::vector<std::byte>& out);
 /// Throws Error(Errc::protocol_violation). Spans in the result point into `payload`.
 Message decode(std::uint8_t type, std::span<const std::byte> payload);

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "transport/channel.h"
 #include "transport/tls_failure.h"
 
 namespace vmigrate {
@@ -245,7 +246,9 @@ void TlsStream::throw_failed(int ssl_error) {
   if (saved_errno != 0)
     throw Error(Errc::connection_lost,
                 "the connection to " + peer_ + " is lost: " + std::generic_category().message(saved_errno));
-  throw Error(Errc::connection_lost, "the connection to " + peer_ + " ended");
+  const std::string sentence = "the connection to " + peer_ + " ended";
+  if (ssl_error == SSL_ERROR_ZERO_RETURN) throw HangUp(sentence);
+  throw Error(Errc::connection_lost, sentence);
 }
 
 void TlsStream::throw_if_refused() {

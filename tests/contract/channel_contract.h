@@ -121,6 +121,18 @@ inline Task<> ends_as_lost(MakeChannelPair make) {
   CHECK(again == Errc::connection_lost);
 }
 
+inline Task<> tells_a_hang_up(MakeChannelPair make) {
+  ChannelPair pair = co_await make();
+  pair.first->close();
+  bool has_hung_up = false;
+  try {
+    co_await pair.second->receive();
+  } catch (const HangUp&) {
+    has_hung_up = true;
+  }
+  CHECK(has_hung_up);
+}
+
 inline Task<> times_out(MakeChannelPair make) {
   ChannelPair pair = co_await make();
   pair.second->set_idle_timeout(50ms);
@@ -221,6 +233,7 @@ inline void check_channel_contract(const MakeChannelPair& make) {
   SECTION("blocks arrive as they were sent, compressed or not") { run_task(carries_blocks(make)); }
   SECTION("a receiver that does not receive holds the sender back") { run_task(holds_a_sender_back(make)); }
   SECTION("the end of the stream is connection_lost, after everything that was sent") { run_task(ends_as_lost(make)); }
+  SECTION("a peer that ends the conversation is known to have done so") { run_task(tells_a_hang_up(make)); }
   SECTION("a silent peer is timed_out, and may go on talking") { run_task(times_out(make)); }
   SECTION("a peer that takes nothing is timed_out") { run_task(times_out_sending(make)); }
   SECTION("close wakes a pending receive") { run_task(close_wakes(make)); }

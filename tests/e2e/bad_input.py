@@ -372,7 +372,8 @@ class Wire:
 OPTIONS = {"downtime_max_ms": 1000, "freeze_timeout_ms": 10000, "rounds_max": 30, "on_stall": "freeze",
            "tracker": "auto", "compression": "auto", "verify": False, "bandwidth_max": 0,
            "timeout_ms": 0, "timeout_action": "cancel", "auto_converge": False,
-           "switchover_bandwidth_max": 0, "streams": 1, "keep_source_s": 86400, "sample_s": 5}
+           "switchover_bandwidth_max": 0, "streams": 1, "keep_source_s": 86400, "sample_s": 5,
+           "resume": True, "keep_partial": False}
 
 
 def request_for(name, is_pull=False):

@@ -83,7 +83,7 @@ const std::string kOptions =
     R"({"downtime_max_ms":1000,"freeze_timeout_ms":10000,"rounds_max":30,"on_stall":"freeze","tracker":"auto",)"
     R"("timeout_ms":0,"timeout_action":"cancel","auto_converge":false,)"
     R"("compression":"auto","verify":false,"bandwidth_max":0,"switchover_bandwidth_max":0,"streams":0,)"
-    R"("keep_source_s":86400,"sample_s":5})";
+    R"("resume":true,"keep_partial":false,"keep_source_s":86400,"sample_s":5})";
 
 std::string request(const std::string& container, bool is_dry_run = false) {
   return R"({"container":")" + container + R"(","peer":"beta","pull":false,"dry_run":)" +

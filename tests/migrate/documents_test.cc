@@ -27,6 +27,8 @@ MigrationOptions unusual_options() {
           .bandwidth_max = 1'000'000,
           .switchover_bandwidth_max = 2'000'000,
           .keep_source = 77s,
+          .resumes = false,
+          .keeps_partial = true,
           .sample = 9s};
 }
 
@@ -100,6 +102,8 @@ TEST_CASE("an offer arrives as it was made", "[migrate][documents]") {
   CHECK(read.options.freeze_timeout == 4567ms);
   CHECK(read.options.on_stall == OnStall::abort);
   CHECK(read.options.auto_converge);
+  CHECK_FALSE(read.options.resumes);
+  CHECK(read.options.keeps_partial);
   CHECK(read.options.timeout == 89s);
   CHECK(read.options.timeout_action == TimeoutAction::freeze);
   CHECK(read.options.tracker == TrackerKind::rescan);

@@ -60,6 +60,8 @@ TEST_CASE("three words are a migration with sensible defaults", "[migrate][optio
   CHECK(command.errand.options.bandwidth_max == 0);
   CHECK(command.errand.options.switchover_bandwidth_max == 0);
   CHECK_FALSE(command.errand.options.verifies);
+  CHECK(command.errand.options.resumes);
+  CHECK_FALSE(command.errand.options.keeps_partial);
 }
 
 TEST_CASE("a kept copy is removed before its time only by its full name", "[migrate][options]") {
@@ -76,7 +78,7 @@ TEST_CASE("every option arrives", "[migrate][options]") {
       {"--pull", "--dry-run", "--json", "--max-downtime", "250", "--freeze-timeout", "20", "--max-rounds", "7",
        "--on-stall", "abort", "--auto-converge", "--timeout", "90", "--timeout-action", "freeze", "--tracker", "rescan",
        "--compress", "lz4", "--bandwidth", "10M", "--switchover-bandwidth", "1G", "--verify",
-       "--keep-source", "48", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha",
+       "--keep-source", "48", "--no-resume", "--keep-partial", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha",
        "beta", "ct7"});
   const MigrationOptions& options = command.errand.options;
   CHECK(command.errand.is_pull);
@@ -96,6 +98,8 @@ TEST_CASE("every option arrives", "[migrate][options]") {
   CHECK(options.verifies);
   CHECK(options.keep_source == 48h);
   CHECK(options.sample == 3s);
+  CHECK_FALSE(options.resumes);
+  CHECK(options.keeps_partial);
   CHECK(command.host.tls_dir == "/t");
   CHECK(command.host.state_dir == "/s");
   CHECK(command.host.runtime == "crun");

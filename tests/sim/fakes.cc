@@ -196,6 +196,7 @@ class SimArrival final : public Arrival {
 
   Journal& journal() override { return *journal_; }
   BlockSink& sink() override { return *sink_; }
+  std::unique_ptr<BlockSource> base() override { return nullptr; }
   DigestIndex& digests() override { return *digests_; }
   ImageDir& checkpoint() override { return *checkpoint_; }
   Task<Bits128> digest_again() override {
@@ -229,7 +230,7 @@ class SimArrival final : public Arrival {
     journal_.reset();
   }
   void announce() noexcept override {}
-  Task<> discard() override {
+  Task<> discard(Leftovers) override {
     reach("arrival.discard");
     const bool is_ours_to_remove = has_tree_ || (is_adopted_ && has_image_);
     if (is_ours_to_remove && host_.tree) process_.world().destroy_tree(host_, "discards the processes");
@@ -315,7 +316,7 @@ Task<std::unique_ptr<Arrival>> SimArrivalHost::prepare(const Waybill& waybill) {
     failure = std::current_exception();
   }
   if (failure) {
-    co_await arrival->discard();
+    co_await arrival->discard(Leftovers::nothing);
     std::rethrow_exception(failure);
   }
   co_return arrival;

@@ -23,6 +23,7 @@ class FakeArrivalHost final : public ArrivalHost {
     std::function<void()> at_prepare;
     std::function<void()> at_restore;
     std::function<void()> at_run;
+    MemoryVolume* base = nullptr;    ///< an earlier copy that it begins with
     bool has_rotten_block = false;   ///< what is read again is not what was written
   };
 
@@ -34,6 +35,8 @@ class FakeArrivalHost final : public ArrivalHost {
   bool is_prepared() const { return is_prepared_; }
   int announcements() const { return announcements_; }
   MemorySink& sink() { return *sink_; }
+  /// What the last discarded arrival was told to leave.
+  std::optional<Leftovers> leftovers() const { return leftovers_; }
   std::filesystem::path journals() const { return directory_ / "journal"; }
 
   Task<Answer> check(const Offer&) override {
@@ -51,6 +54,17 @@ class FakeArrivalHost final : public ArrivalHost {
   WaybillDir waybills() const { return WaybillDir(directory_ / "waybills"); }
 
  private:
+  class Base final : public BlockSource {
+   public:
+    explicit Base(MemoryVolume& volume) : volume_(volume) {}
+    VolumeGeometry geometry() const override { return volume_.geometry(); }
+    Task<> read(Extent extent, std::span<std::byte> into) override { return volume_.read(extent, into); }
+    std::optional<Extent> next_data(BlockIndex from) override { return volume_.next_data(from); }
+
+   private:
+    MemoryVolume& volume_;
+  };
+
   class FakeArrival final : public Arrival {
    public:
     FakeArrival(FakeArrivalHost& host, const Offer& offer)
@@ -61,6 +75,7 @@ class FakeArrivalHost final : public ArrivalHost {
           digests_(geometry_, host.directory_),
           checkpoint_(ImageDir::adopt(make(host.directory_ / "checkpoint"), offer.checkpoint_bytes_max)) {
       if (!host_.is_prepared_) host_.sink_ = std::make_unique<MemorySink>(geometry_);
+      if (!host_.is_prepared_ && host_.script_.base != nullptr) host_.sink_->hold(host_.script_.base->content());
       host_.is_prepared_ = true;
       host_.story_.follow("destination", *journal_);
       host_.story_.tell("destination prepares");
@@ -72,6 +87,10 @@ class FakeArrivalHost final : public ArrivalHost {
 
     Journal& journal() override { return *journal_; }
     BlockSink& sink() override { return *host_.sink_; }
+    std::unique_ptr<BlockSource> base() override {
+      if (host_.script_.base == nullptr) return nullptr;
+      return std::make_unique<Base>(*host_.script_.base);
+    }
     DigestIndex& digests() override { return digests_; }
     ImageDir& checkpoint() override { return checkpoint_; }
     Task<Bits128> digest_again() override {
@@ -103,7 +122,8 @@ class FakeArrivalHost final : public ArrivalHost {
       co_return;
     }
     void announce() noexcept override { ++host_.announcements_; }
-    Task<> discard() override {
+    Task<> discard(Leftovers leftovers) override {
+      host_.leftovers_ = leftovers;
       MIGRATE_ASSERT(host_.container_ != Container::running);
       host_.story_.tell("destination discards");
       host_.container_ = Container::none;
@@ -144,6 +164,7 @@ class FakeArrivalHost final : public ArrivalHost {
   Container container_ = Container::none;
   bool is_prepared_ = false;
   int announcements_ = 0;
+  std::optional<Leftovers> leftovers_;
   std::unique_ptr<MemorySink> sink_;
 };
 

@@ -64,6 +64,7 @@ class MemoryLink {
     std::deque<Frame> frames;
     std::size_t bytes_taken = 0;  // of the first frame
     bool is_open = true;
+    bool is_hung_up = false;      // by a close(), not by a cut
     asio::steady_timer changed;  // never expires; cancelled to say "look again"
   };
 
@@ -141,6 +142,7 @@ class MemoryChannel final : public Channel {
   void close() noexcept override {
     is_closed_ = true;
     for (MemoryLink::Direction* direction : {&out_, &in_}) {
+      direction->is_hung_up = direction->is_hung_up || direction->is_open;
       direction->is_open = false;
       direction->changed.cancel();
     }
@@ -173,6 +175,7 @@ class MemoryChannel final : public Channel {
 
   Task<> wait_for_bytes(TimePoint deadline) {
     while (!is_closed_ && in_.is_open && in_.frames.empty()) co_await wait(in_, deadline, "said");
+    if (!is_closed_ && in_.frames.empty() && in_.is_hung_up) throw HangUp("the connection to " + peer_name_ + " ended");
     if (is_closed_ || in_.frames.empty()) throw_lost();
   }
 

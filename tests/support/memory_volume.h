@@ -167,6 +167,8 @@ class MemorySink final : public BlockSink {
   /// Called at the start of every write.
   void before_write(std::function<void(Extent)> hook) { before_write_ = std::move(hook); }
 
+  /// What it starts with, instead of zeroes.
+  void hold(std::span<const std::byte> content) { std::ranges::copy(content, content_.begin()); }
   std::span<const std::byte> content() const { return {content_.data(), geometry_.bytes}; }
   const std::vector<Extent>& writes() const { return writes_; }
   const std::vector<Extent>& zeroes() const { return zeroes_; }

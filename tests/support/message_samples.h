@@ -26,6 +26,8 @@ inline std::vector<Message> message_samples() {
       Join{id},
       List{R"({"dry_run":false})"},
       Listing{"{}"},
+      Digests{42, std::span(kBlock).first(32)},
+      DigestsEnd{digest},
       Tune{R"({"bandwidth_max":0,"container":"ct7"})"},
       BlockData{42, 1, kBlock},
       BlockZeroes{43, 1000},

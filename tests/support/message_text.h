@@ -46,6 +46,8 @@ class MessageText {
   void add(const Listing& m) { line("json", m.json); }
   void add(const Tune& m) { line("request", m.request); }
   void add(const Abort& m) { line("id", m.id), line("code", m.code), line("reason", m.reason); }
+  void add(const Digests& m) { line("first_block", m.first_block), line("bytes", m.bytes); }
+  void add(const DigestsEnd& m) { line("root", m.root); }
   void add(const BlockData& m) {
     line("first_block", m.first_block), line("block_count", m.block_count), line("bytes", m.bytes);
   }
