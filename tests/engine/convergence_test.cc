@@ -151,3 +151,42 @@ TEST_CASE("nothing is known about a link that carried no data", "[engine]") {
   rounds.back().data_bytes = 0;
   CHECK(policy().decide(rounds).verdict == Verdict::copy_again);
 }
+
+namespace {
+
+/// Reads and compares 10 GiB in 10 s, and sends little of it.
+RoundStats comparing(std::uint64_t mebibytes_sent, std::uint64_t mebibytes_left) {
+  RoundStats stats;
+  stats.round = 1;
+  stats.data_bytes = mebibytes_sent * kMiB;
+  stats.duration = 10s;
+  stats.bytes_left = mebibytes_left * kMiB;
+  stats.compares = true;
+  return stats;
+}
+
+}  // namespace
+
+TEST_CASE("a round that compared much and sent little tells nothing of the link", "[engine]") {
+  auto rounds = rounds_leaving({100, 20});
+  rounds.push_back(comparing(1, 20));
+  CHECK(policy().estimated_downtime(rounds) == 200ms);
+}
+
+TEST_CASE("after nothing but a comparison another round is copied, to know the link", "[engine]") {
+  const std::vector<RoundStats> rounds = {comparing(1, 20)};
+  const auto decision = policy().decide(rounds);
+  CHECK(decision.verdict == Verdict::copy_again);
+  const auto at_once = policy().decide_at_once(rounds, 10s);
+  CHECK(at_once.verdict == Verdict::give_up);
+}
+
+TEST_CASE("after a comparison with nothing left there is nothing to wait for", "[engine]") {
+  const std::vector<RoundStats> rounds = {comparing(1, 0)};
+  CHECK(policy().decide(rounds).verdict == Verdict::freeze_now);
+}
+
+TEST_CASE("a comparison that sent much tells of the link", "[engine]") {
+  const std::vector<RoundStats> rounds = {comparing(1000, 20)};
+  CHECK(policy().estimated_downtime(rounds) == 200ms);
+}

@@ -116,3 +116,31 @@ TEST_CASE("a directory is no source", "[engine]") {
   Place place;
   CHECK(failure_of([&] { open_source(place.pool, place.directory.path()); }) == Errc::usage);
 }
+
+TEST_CASE("an image that is there is opened as it is, and keeps what is not written over", "[engine]") {
+  Place place;
+  const auto blocks = ones();
+  const std::span<const std::byte> bytes(blocks);
+  {
+    const auto first = create_image_sink(place.pool, place.image, kGeometry, 0);
+    run_task(first->write({{0}, kExtentBlocksMax}, bytes));
+  }
+  const auto sink = open_image_sink(place.pool, place.image, kGeometry);
+  run_task(sink->write_zeroes({{0}, 1}));
+  run_task(sink->flush());
+  const auto source = open_source(place.pool, place.image);
+  CHECK(source->next_data({0}) == Extent{{1}, kExtentBlocksMax - 1});
+}
+
+TEST_CASE("what is no image of that size is not opened as one", "[engine]") {
+  Place place;
+  const auto open = [&] { open_image_sink(place.pool, place.image, kGeometry); };
+  SECTION("nothing") {}
+  SECTION("another size") { std::ofstream(place.image) << "short"; }
+  SECTION("a directory") { std::filesystem::create_directory(place.image); }
+  SECTION("a link") {
+    create_image_sink(place.pool, place.directory.path() / "other", kGeometry, 0);
+    std::filesystem::create_symlink("other", place.image);
+  }
+  CHECK_THROWS_AS(open(), Error);
+}

@@ -492,3 +492,50 @@ TEST_CASE("a lane that fails ends the round, and what was not handed on comes wi
   CHECK(world.is_copied());
   CHECK(stats.blocks_dirty == kBlocks);
 }
+
+namespace {
+
+/// The sink holds an older state of the volume, and `digests` say so.
+void begin_with_older_copy(World& world) {
+  MemoryVolume older(kBytes);
+  older.write({{10}, 600}, 1);
+  older.write({{2000}, 300}, 2);
+  older.write_zeroes({{2100}, 5});
+  world.sink.hold(older.content());
+  world.digests.update({{0}, kBlocks}, older.content());
+  world.volume.write({{10}, 600}, 1);
+  world.volume.write({{100}, 7}, 5);        // changed since
+  world.volume.write({{3000}, 4}, 6);       // new
+  world.volume.write({{2000}, 10}, 2);      // the rest of it is a hole now
+  world.volume.write_zeroes({{2010}, 1});   // or zeroes
+}
+
+void check_only_differences_came(World& world, const RoundStats& stats) {
+  CHECK(world.is_copied());
+  CHECK(world.sink.blocks_written() == 7 + 4);
+  CHECK(stats.data_bytes == (7 + 4) * kBlockBytes);
+  CHECK(world.sink.blocks_zeroed() == 290 - 5);   // five of the older copy's were zeroes already
+}
+
+}  // namespace
+
+TEST_CASE("round 1 hands on only what differs from an older copy, holes included", "[engine]") {
+  World world;
+  begin_with_older_copy(world);
+  const auto stats = world.round();
+  check_only_differences_came(world, stats);
+}
+
+TEST_CASE("round 1 over lanes hands on only what differs from an older copy, holes included", "[engine]") {
+  LanesWorld world;
+  begin_with_older_copy(world);
+  const auto stats = world.round();
+  check_only_differences_came(world, stats);
+}
+
+TEST_CASE("a comparison of everything is marked as one", "[engine]") {
+  World world;
+  world.volume.write({{0}, 10}, 1);
+  CHECK_FALSE(world.round().compares);
+  CHECK(run_task(world.copier.copy_differences()).compares);
+}

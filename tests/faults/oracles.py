@@ -204,7 +204,8 @@ class Stage:
             standing = json.loads(self.lab.exec(host, self.lab.binary, "status", "--json", check=False).out)
             for copy in (copy for one in standing for copy in one.get("kept", [])):
                 self.lab.exec(host, self.lab.binary, "purge", copy["container"], "--copy", copy["migration"])
-            left = [*self.lab.state(host).glob("kept/*"), *self.lab.state(host).glob("*/*.migrated-*")]
+            left = [*self.lab.state(host).glob("kept/*"), *self.lab.state(host).glob("*/*.migrated-*"),
+                    *self.lab.state(host).glob("*/*.partial-*")]
             assert not left, f"purge left {left}"
 
     def end(self):

@@ -54,6 +54,20 @@ TEST_CASE("a waybill knows what throttling has changed, if anything", "[migrate]
   CHECK_THROWS_AS(waybill_from_json(replaced(to_json(waybill), R"("quota")", R"("quoda")")), Error);
 }
 
+TEST_CASE("a waybill knows which earlier copy becomes the image; one of an earlier version knows of none",
+          "[migrate][waybill]") {
+  Waybill waybill = some_waybill();
+  const std::string without = to_json(waybill);
+  CHECK_FALSE(waybill_from_json(without).base);
+  CHECK_FALSE(waybill_from_json(replaced(without, R"("base":null,)", "")).base);
+  waybill.base = KeptCopy{.container = "ct7", .migration = {5, 6}, .image = "/images/ct7.img.migrated-5"};
+  const Waybill read = waybill_from_json(to_json(waybill));
+  REQUIRE(read.base);
+  CHECK(to_json(*read.base) == to_json(*waybill.base));
+  CHECK_THROWS_AS(waybill_from_json(replaced(without, R"("base":null)", R"("base":7)")), Error);
+  CHECK_THROWS_AS(waybill_from_json(replaced(without, R"("base":null)", R"("base":"{}")")), Error);
+}
+
 TEST_CASE("a damaged waybill starts nothing", "[migrate][waybill]") {
   const std::string good = to_json(some_waybill());
   const std::vector<std::string> damaged = {

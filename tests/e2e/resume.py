@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was copied once is not copied again: interrupted migrations, and the way back home. See e2e.py for how to run it."""
+import json
+import os
+import signal
+
+import e2e
+from e2e import test, wait_until
+from ledger import Ledger
+
+MIB = 1 << 20
+FILLING = 300 * MIB
+DIRTIED = 6 * MIB   # the file system's own writes, redis' and the ledger's: a few hundred KiB each time, twice
+RATE = ("--bandwidth", "60M", "--compress", "none")
+
+
+def fill(lab, container, host, name="filling", amount=FILLING):
+    """Writes what cannot be compressed into its file system."""
+    file = lab.root(host) / f"var/lib/vmigrate/containers/{container.name}/rootfs/data/{name}"
+    file.parent.mkdir(exist_ok=True)
+    with open(file, "wb") as out:
+        for _ in range(amount // MIB):
+            out.write(os.urandom(MIB))
+        os.fsync(out.fileno())
+
+
+def allocated(path):
+    return os.stat(path).st_blocks * 512
+
+
+def full_redis(lab):
+    """(container, its ledger, bytes in its image)"""
+    redis = lab.container("alpha", "redis")
+    fill(lab, redis, "alpha")
+    return redis, Ledger(lab, redis), allocated(redis.image_file("alpha"))
+
+
+def start_and_reach(lab, redis, bytes_there, *words):
+    """A migration to beta that has brought so many bytes."""
+    command = lab.start_vmigrate("client", *RATE, *words, "alpha", "beta", redis.name)
+    wait_until(lambda: redis.image_file("beta").exists() and allocated(redis.image_file("beta")) >= bytes_there, 60,
+               "the copy to come so far")
+    return command
+
+
+def partial_copies(lab, redis):
+    return list(lab.state("beta").glob(f"images/{redis.name}.img.partial-*"))
+
+
+def the_partial_copy(lab, redis):
+    """The one that is kept, once the interrupted arrival is at its end."""
+    wait_until(lambda: not list(lab.state("beta").glob("waybills/*")), 40, "beta to be done with it")
+    copies = partial_copies(lab, redis)
+    assert len(copies) == 1, copies
+    return copies[0]
+
+
+def data_sent(move):
+    return sum(each["data_bytes"] for each in move.report["rounds"])
+
+
+def check_it_moved(redis, ledger, move, host):
+    assert move.code == 0, move
+    assert redis.is_where() == {host: "running"}, redis.is_where()
+    assert ledger.writes_on()
+    assert move.report["image_digest"], move
+
+
+def check_the_rest_was_sent(lab, redis, ledger, used):
+    """Types it again: of what had arrived at most 1 % of the image comes once more."""
+    kept = allocated(the_partial_copy(lab, redis))
+    assert kept >= 0.75 * used, f"{kept} of {used} bytes were kept"
+    standing = json.loads(lab.exec("beta", lab.binary, "status", "--json", check=False).out)
+    assert [copy["partial"] for one in standing for copy in one.get("kept", []) if one["container"] == redis.name] == [True], standing
+    move = lab.vmigrate("client", "alpha", "beta", redis.name)
+    check_it_moved(redis, ledger, move, "beta")
+    again = data_sent(move) - (used - kept)
+    print(f"    {used >> 20} MiB, {kept >> 20} MiB kept, {data_sent(move) / MIB:.1f} MiB sent, of these again {again / MIB:.1f} MiB, "
+          f"{move.report['wire_bytes'] / MIB:.1f} MiB on the wire", flush=True)
+    assert again <= used / 100 + DIRTIED, f"{again} bytes came again"
+    assert move.report["base_bytes"] >= kept / 2, move
+    assert any(event["event"] == "remark" and event["message"].startswith("resumes from") for event in move.events), move
+    assert not partial_copies(lab, redis)
+    assert ledger.end() > 10
+
+
+def cut_by_killing(lab, host):
+    redis, ledger, used = full_redis(lab)
+    command = start_and_reach(lab, redis, 0.8 * used)
+    lab.command("agent", host, "kill")
+    assert command.wait(60).code != 0
+    lab.command("agent", host, "start")
+    wait_until(lambda: redis.is_where() == {"alpha": "running"}, 20, "it to run on alpha alone")
+    check_the_rest_was_sent(lab, redis, ledger, used)
+
+
+@test
+def source_agent_is_killed(lab):
+    """the source's agent is killed at 80 %: the next attempt sends the rest"""
+    cut_by_killing(lab, "alpha")
+
+
+@test
+def destination_agent_is_killed(lab):
+    """the destination's agent is killed at 80 %: the next attempt sends the rest"""
+    cut_by_killing(lab, "beta")
+
+
+@test
+def cancelled_with_keep_partial(lab):
+    """Ctrl-C at 80 % with --keep-partial: the next attempt sends the rest"""
+    redis, ledger, used = full_redis(lab)
+    command = start_and_reach(lab, redis, 0.8 * used, "--keep-partial")
+    command.signal(signal.SIGINT)
+    assert command.wait(20).code == 2
+    check_the_rest_was_sent(lab, redis, ledger, used)
+
+
+@test
+def cancelled_without(lab):
+    """Ctrl-C without --keep-partial leaves nothing of the image, and a killed attempt's copy can be purged"""
+    redis, ledger, used = full_redis(lab)
+    command = start_and_reach(lab, redis, 0.4 * used)
+    command.signal(signal.SIGINT)
+    assert command.wait(20).code == 2
+    wait_until(lambda: not list(lab.state("beta").glob("waybills/*")), 10, "beta to be done with it")
+    assert not list(lab.state("beta").glob(f"*/{redis.name}.*")), list(lab.state("beta").glob(f"*/{redis.name}.*"))
+    command = start_and_reach(lab, redis, 0.4 * used)
+    lab.command("agent", "alpha", "kill")
+    command.wait(60)
+    lab.command("agent", "alpha", "start")
+    migration = the_partial_copy(lab, redis).name.rpartition("-")[2]
+    lab.exec("beta", lab.binary, "purge", redis.name, "--copy", migration)
+    assert not list(lab.state("beta").glob(f"*/{redis.name}.*")), list(lab.state("beta").glob(f"*/{redis.name}.*"))
+    assert ledger.end() > 10
+
+
+@test
+def back_home(lab):
+    """there and back after light use: the way back sends what was written there, and 1 % of the image at most"""
+    redis, ledger, used = full_redis(lab)
+    check_it_moved(redis, ledger, lab.vmigrate("client", "alpha", "beta", redis.name), "beta")
+    written = 20 * MIB
+    fill(lab, redis, "beta", "written-there", written)
+    move = lab.vmigrate("client", "beta", "alpha", redis.name)
+    check_it_moved(redis, ledger, move, "alpha")
+    print(f"    {used >> 20} MiB, {written >> 20} MiB written there, {data_sent(move) / MIB:.1f} MiB sent", flush=True)
+    assert data_sent(move) <= written + used / 100 + DIRTIED, move
+    assert move.report["base_bytes"] > FILLING, move
+    assert ledger.end() > 10
+
+
+@test
+def no_resume(lab):
+    """--no-resume sends everything, and leaves the earlier copy alone"""
+    redis, ledger, used = full_redis(lab)
+    check_it_moved(redis, ledger, lab.vmigrate("client", "alpha", "beta", redis.name), "beta")
+    move = lab.vmigrate("client", "--no-resume", "beta", "alpha", redis.name)
+    check_it_moved(redis, ledger, move, "alpha")
+    assert data_sent(move) > 0.9 * used and move.report["base_bytes"] == 0, move
+    assert len(redis.kept_images("alpha")) == 1, redis.kept_images("alpha")
+    assert ledger.end() > 10
+
+
+if __name__ == "__main__":
+    e2e.main()
