@@ -31,10 +31,10 @@ class VolumeCopier {
 
   /// Round 1 looks at every block that may hold data; later rounds look at what was written meanwhile. A block is
   /// handed on when it differs from what `digests` recorded as handed on before, zeroes included: the sink and
-  /// `digests` must agree when round 1 begins, be it as zeroes. Ends with sink.flush(), then drains: bytes_left is what the next round starts
-  /// with. wire_bytes is left to the caller. On failure the round may be copied in part; what was not handed on stays
-  /// dirty, so that another call goes on where this one ended. After a failed flush() nobody knows what the sink holds:
-  /// start again with a new one.
+  /// `digests` must agree when round 1 begins, be it as zeroes. Ends with sink.flush(), then drains: bytes_left is what
+  /// the next round starts with. wire_bytes is left to the caller. On failure the round may be copied in part; what was
+  /// not handed on stays dirty, so that another call goes on where this one ended. After a failed flush() nobody knows
+  /// what the sink holds: start again with a new one.
   /// Blocks that the round before looked at as well come last, and only if nobody wrote them meanwhile: what is written
   /// in every round would be sent in vain in each but the last.
   Task<RoundStats> copy_round();

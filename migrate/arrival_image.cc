@@ -46,8 +46,8 @@ std::unique_ptr<BlockSink> ArrivalImage::make(asio::thread_pool& pool) {
   return sink;
 }
 
-/// Once its new name is on the disk its note goes: from here on it is our image, and kept as such. False if somebody has
-/// removed it meanwhile, or it is on another mount after all.
+/// Once its new name is on the disk its note goes: from here on it is our image, and kept as such. False if somebody
+/// has removed it meanwhile, or it is on another mount after all.
 bool ArrivalImage::take_base() {
   if (std::rename(waybill_.base->image.c_str(), path_.c_str()) != 0) {
     if (errno == ENOENT || errno == EXDEV) return false;

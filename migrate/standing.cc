@@ -138,7 +138,8 @@ std::string to_text(const Record& record) {
 }
 
 std::string to_text(const KeptCopy& copy) {
-  return (copy.image.empty() ? copy.bundle : copy.image).native() + (copy.is_partial ? "  partial" : "") + "  until " + utc(copy.until) + "  copy " +
+  return (copy.image.empty() ? copy.bundle : copy.image).native() + (copy.is_partial ? "  partial" : "") +
+         "  until " + utc(copy.until) + "  copy " +
          to_hex(copy.migration);
 }
 

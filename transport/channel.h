@@ -28,9 +28,9 @@ class Channel {
   /// After a failed or cancelled send() nothing more can be sent, but receive() still gives what the peer said before.
   virtual Task<> send(const Message& message) = 0;
   /// The message's spans stay valid until the next receive(). Throws Error: connection_lost at any end of the stream
-  /// (EOF is never an answer; HangUp where the peer said that it ends), protocol_violation, timed_out after the idle timeout or when a message that has begun
-  /// trickles in, tls_failed when the peer turns out to have refused our certificate. A receive() cancelled between two
-  /// messages loses nothing.
+  /// (EOF is never an answer; HangUp where the peer said that it ends), protocol_violation, timed_out after the idle
+  /// timeout or when a message that has begun trickles in, tls_failed when the peer turns out to have refused our
+  /// certificate. A receive() cancelled between two messages loses nothing.
   virtual Task<Message> receive() = 0;
   /// How long one send() or receive() may wait from now on. The default is 30 s.
   virtual void set_idle_timeout(Duration timeout) = 0;

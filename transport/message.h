@@ -69,8 +69,8 @@ struct Listing { std::string json; };
 /// An operator to the agent of a source: from now on send this container faster, or slower. JSON; answered by Report.
 struct Tune { std::string request; };
 /// Destination to source, after Accept: the digests of blocks that it holds already, 16 bytes each, in order, beginning
-/// with that of `first_block`. What lies between two of these messages is zeroes. One without digests says how far it has
-/// read.
+/// with that of `first_block`. What lies between two of these messages is zeroes. One without digests says how far it
+/// has read.
 struct Digests { std::uint64_t first_block = 0; std::span<const std::byte> bytes; };
 /// That was all it holds; `root` is the digest of all of it.
 struct DigestsEnd { Bits128 root; };

@@ -78,8 +78,8 @@ TEST_CASE("every option arrives", "[migrate][options]") {
       {"--pull", "--dry-run", "--json", "--max-downtime", "250", "--freeze-timeout", "20", "--max-rounds", "7",
        "--on-stall", "abort", "--auto-converge", "--timeout", "90", "--timeout-action", "freeze", "--tracker", "rescan",
        "--compress", "lz4", "--bandwidth", "10M", "--switchover-bandwidth", "1G", "--verify",
-       "--keep-source", "48", "--no-resume", "--keep-partial", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s", "--runtime", "crun", "alpha",
-       "beta", "ct7"});
+       "--keep-source", "48", "--no-resume", "--keep-partial", "--sample", "3", "--tls-dir", "/t", "--state-dir", "/s",
+       "--runtime", "crun", "alpha", "beta", "ct7"});
   const MigrationOptions& options = command.errand.options;
   CHECK(command.errand.is_pull);
   CHECK(command.errand.is_dry_run);

@@ -77,7 +77,7 @@ TEST_CASE("a destination that has an earlier copy is sent what differs from it",
   INFO(world.story.text());
   REQUIRE(world.destination_runs());
   CHECK(world.is_copy_equal());
-  // Two blocks that differed, and the two that the container writes at last; ten that are a hole, and one that it zeroes.
+  // Two blocks that differed and the two that the container writes at last; ten that are a hole, one that it zeroes.
   CHECK(world.blocks_sent == 2 + 2);
   CHECK(world.zeroes_sent == 10 + 1);
   CHECK(world.report.base_bytes == (40 + 3 + 10) * kBlockBytes);
