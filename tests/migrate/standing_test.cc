@@ -3,6 +3,7 @@
 #include "migrate/standing.h"
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "base/log.h"
 #include "tests/catch.h"
@@ -77,4 +78,14 @@ TEST_CASE("a container that is on its way here may not be started before it is o
   waybill.offer.container = "ct";
   state.waybills().write(waybill);
   CHECK(refusal(read_standing(state, "ct")) == Errc::not_owner);
+}
+
+TEST_CASE("a partial copy is shown, even where no record speaks of its container", "[migrate][standing]") {
+  const TestDirectory directory;
+  const StateDir state(directory.path());
+  state.kept_copies().write({.container = "ct", .migration = {1, 2}, .image = "/ct.img.partial-1", .is_partial = true});
+  const std::vector<Standing> standings = read_standings(state);
+  REQUIRE(standings.size() == 1);
+  CHECK(to_text(standings[0]).find("/ct.img.partial-1  partial") != std::string::npos);
+  CHECK(to_json(standings[0])["kept"][0]["partial"] == true);
 }
