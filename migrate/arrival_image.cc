@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/arrival_image.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
@@ -15,6 +16,12 @@
 namespace vmigrate {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::chrono::seconds kPartialKeptMax = std::chrono::hours(7 * 24);   // the source chose the hours
+
+}  // namespace
 
 ArrivalImage::ArrivalImage(const StateDir& state, Waybill& waybill)
     : state_(state), waybill_(waybill), path_(state.image(waybill.offer.container)) {}
@@ -125,10 +132,11 @@ void ArrivalImage::remove() const {
 
 KeptCopy ArrivalImage::as_partial_copy() const {
   const std::string migration = to_hex(waybill_.migration);
+  const std::chrono::seconds kept_for = std::min(waybill_.offer.options.keep_source, kPartialKeptMax);
   return {.container = waybill_.offer.container,
           .migration = waybill_.migration,
           .image = path_.native() + ".partial-" + migration,
-          .until = static_cast<std::uint64_t>(std::time(nullptr) + waybill_.offer.options.keep_source.count()),
+          .until = static_cast<std::uint64_t>(std::time(nullptr) + kept_for.count()),
           .is_partial = true};
 }
 
