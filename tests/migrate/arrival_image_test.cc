@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -108,7 +110,7 @@ struct World {
   }
   std::vector<std::string> files() const {
     std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(images)) names.push_back(entry.path().filename());
+    for (const auto& entry : fs::directory_iterator(images)) names.push_back(entry.path().filename().native());
     std::ranges::sort(names);
     return names;
   }
@@ -116,7 +118,7 @@ struct World {
   void check_one_copy_is_kept() const {
     const auto copies = state.kept_copies().list();
     REQUIRE(copies.size() == 1);
-    CHECK(files() == std::vector<std::string>{copies[0].image.filename()});
+    CHECK(files() == std::vector<std::string>{copies[0].image.filename().native()});
     CHECK(mark_in(copies[0].image) == kMark);
     CHECK(ArrivalImage::find_base(state, waybill.offer).has_value());
   }

@@ -184,7 +184,7 @@ TEST_CASE("whichever message the link is cut at, exactly one side runs it, and t
     world.migrate();
     messages = world.link->messages_sent();
   }
-  REQUIRE(messages > 18);
+  REQUIRE(messages > 12);
   for (std::size_t k = 1; k <= messages; ++k) {
     INFO("cut at message " << k << " of " << messages);
     ResumeWorld world;
