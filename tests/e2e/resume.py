@@ -10,8 +10,9 @@ from e2e import test, wait_until
 from ledger import Ledger
 
 MIB = 1 << 20
+BLOCK = 4096
 FILLING = 300 * MIB
-DIRTIED = 6 * MIB   # the file system's own writes, redis' and the ledger's: a few hundred KiB each time, twice
+OWN_WRITES = 4 * MIB   # of a file system and a redis that nobody talks to, while they are moved
 RATE = ("--bandwidth", "60M", "--compress", "none")
 
 
@@ -30,10 +31,23 @@ def allocated(path):
 
 
 def full_redis(lab):
-    """(container, its ledger, bytes in its image)"""
+    """(container, bytes in its image)"""
     redis = lab.container("alpha", "redis")
+    assert redis.connect().redis("SET", "key", "value") == "OK"
     fill(lab, redis, "alpha")
-    return redis, Ledger(lab, redis), allocated(redis.image_file("alpha"))
+    return redis, allocated(redis.image_file("alpha"))
+
+
+def differing_bytes(image, base):
+    """What of `image` is data and not the same in `base`."""
+    zeroes, count = bytes(BLOCK), 0
+    with open(image, "rb") as ours, open(base, "rb") as theirs:
+        while blocks := ours.read(MIB):
+            others = theirs.read(MIB)
+            if blocks != others:
+                pairs = ((blocks[at:at + BLOCK], others[at:at + BLOCK]) for at in range(0, len(blocks), BLOCK))
+                count += sum(one not in (other, zeroes) for one, other in pairs)
+    return count * BLOCK
 
 
 def start_and_reach(lab, redis, bytes_there, *words):
@@ -60,39 +74,38 @@ def data_sent(move):
     return sum(each["data_bytes"] for each in move.report["rounds"])
 
 
-def check_it_moved(redis, ledger, move, host):
+def check_it_moved(redis, move, host):
     assert move.code == 0, move
     assert redis.is_where() == {host: "running"}, redis.is_where()
-    assert ledger.writes_on()
+    assert redis.connect().redis("GET", "key") == b"value"
     assert move.report["image_digest"], move
 
 
-def check_the_rest_was_sent(lab, redis, ledger, used):
-    """Types it again: of what had arrived at most 1 % of the image comes once more."""
-    kept = allocated(the_partial_copy(lab, redis))
-    assert kept >= 0.75 * used, f"{kept} of {used} bytes were kept"
+def check_the_rest_was_sent(lab, redis, used):
+    """Types it again: what had arrived does not come once more, but for 1 % of the image."""
+    kept = the_partial_copy(lab, redis)
     standing = json.loads(lab.exec("beta", lab.binary, "status", "--json", check=False).out)
     assert [copy["partial"] for one in standing for copy in one.get("kept", []) if one["container"] == redis.name] == [True], standing
+    rest = differing_bytes(redis.image_file("alpha"), kept)
+    assert rest <= 0.25 * used, f"{rest} of {used} bytes had not arrived"
     move = lab.vmigrate("client", "alpha", "beta", redis.name)
-    check_it_moved(redis, ledger, move, "beta")
-    again = data_sent(move) - (used - kept)
-    print(f"    {used >> 20} MiB, {kept >> 20} MiB kept, {data_sent(move) / MIB:.1f} MiB sent, of these again {again / MIB:.1f} MiB, "
-          f"{move.report['wire_bytes'] / MIB:.1f} MiB on the wire", flush=True)
-    assert again <= used / 100 + DIRTIED, f"{again} bytes came again"
-    assert move.report["base_bytes"] >= kept / 2, move
+    check_it_moved(redis, move, "beta")
+    print(f"    {used / MIB:.0f} MiB, of these {rest / MIB:.1f} MiB were missing, {data_sent(move) / MIB:.1f} MiB were sent, "
+          f"{move.report['wire_bytes'] / MIB:.1f} MiB on the wire with the checkpoint", flush=True)
+    assert data_sent(move) <= rest + used / 100 + OWN_WRITES, move
+    assert move.report["base_bytes"] >= 0.7 * used, move
     assert any(event["event"] == "remark" and event["message"].startswith("resumes from") for event in move.events), move
     assert not partial_copies(lab, redis)
-    assert ledger.end() > 10
 
 
 def cut_by_killing(lab, host):
-    redis, ledger, used = full_redis(lab)
+    redis, used = full_redis(lab)
     command = start_and_reach(lab, redis, 0.8 * used)
     lab.command("agent", host, "kill")
     assert command.wait(60).code != 0
     lab.command("agent", host, "start")
     wait_until(lambda: redis.is_where() == {"alpha": "running"}, 20, "it to run on alpha alone")
-    check_the_rest_was_sent(lab, redis, ledger, used)
+    check_the_rest_was_sent(lab, redis, used)
 
 
 @test
@@ -110,17 +123,17 @@ def destination_agent_is_killed(lab):
 @test
 def cancelled_with_keep_partial(lab):
     """Ctrl-C at 80 % with --keep-partial: the next attempt sends the rest"""
-    redis, ledger, used = full_redis(lab)
+    redis, used = full_redis(lab)
     command = start_and_reach(lab, redis, 0.8 * used, "--keep-partial")
     command.signal(signal.SIGINT)
     assert command.wait(20).code == 2
-    check_the_rest_was_sent(lab, redis, ledger, used)
+    check_the_rest_was_sent(lab, redis, used)
 
 
 @test
 def cancelled_without(lab):
     """Ctrl-C without --keep-partial leaves nothing of the image, and a killed attempt's copy can be purged"""
-    redis, ledger, used = full_redis(lab)
+    redis, used = full_redis(lab)
     command = start_and_reach(lab, redis, 0.4 * used)
     command.signal(signal.SIGINT)
     assert command.wait(20).code == 2
@@ -133,34 +146,48 @@ def cancelled_without(lab):
     migration = the_partial_copy(lab, redis).name.rpartition("-")[2]
     lab.exec("beta", lab.binary, "purge", redis.name, "--copy", migration)
     assert not list(lab.state("beta").glob(f"*/{redis.name}.*")), list(lab.state("beta").glob(f"*/{redis.name}.*"))
-    assert ledger.end() > 10
 
 
 @test
 def back_home(lab):
     """there and back after light use: the way back sends what was written there, and 1 % of the image at most"""
-    redis, ledger, used = full_redis(lab)
-    check_it_moved(redis, ledger, lab.vmigrate("client", "alpha", "beta", redis.name), "beta")
+    redis, used = full_redis(lab)
+    check_it_moved(redis, lab.vmigrate("client", "alpha", "beta", redis.name), "beta")
     written = 20 * MIB
     fill(lab, redis, "beta", "written-there", written)
     move = lab.vmigrate("client", "beta", "alpha", redis.name)
-    check_it_moved(redis, ledger, move, "alpha")
+    check_it_moved(redis, move, "alpha")
     print(f"    {used >> 20} MiB, {written >> 20} MiB written there, {data_sent(move) / MIB:.1f} MiB sent", flush=True)
-    assert data_sent(move) <= written + used / 100 + DIRTIED, move
+    assert data_sent(move) <= written + used / 100 + 2 * OWN_WRITES, move
     assert move.report["base_bytes"] > FILLING, move
+
+
+@test
+def with_a_client(lab):
+    """with a client that writes all the time both attempts are survived, and every acknowledged write is there"""
+    redis, used = full_redis(lab)
+    ledger = Ledger(lab, redis)
+    command = start_and_reach(lab, redis, 0.8 * used)
+    lab.command("agent", "beta", "kill")
+    assert command.wait(60).code != 0
+    lab.command("agent", "beta", "start")
+    the_partial_copy(lab, redis)
+    move = lab.vmigrate("client", "alpha", "beta", redis.name)
+    check_it_moved(redis, move, "beta")
+    assert move.report["base_bytes"] > used / 2 and data_sent(move) < used / 2, move   # redis keeps the file system's journal busy
+    assert ledger.writes_on()
     assert ledger.end() > 10
 
 
 @test
 def no_resume(lab):
     """--no-resume sends everything, and leaves the earlier copy alone"""
-    redis, ledger, used = full_redis(lab)
-    check_it_moved(redis, ledger, lab.vmigrate("client", "alpha", "beta", redis.name), "beta")
+    redis, used = full_redis(lab)
+    check_it_moved(redis, lab.vmigrate("client", "alpha", "beta", redis.name), "beta")
     move = lab.vmigrate("client", "--no-resume", "beta", "alpha", redis.name)
-    check_it_moved(redis, ledger, move, "alpha")
+    check_it_moved(redis, move, "alpha")
     assert data_sent(move) > 0.9 * used and move.report["base_bytes"] == 0, move
     assert len(redis.kept_images("alpha")) == 1, redis.kept_images("alpha")
-    assert ledger.end() > 10
 
 
 if __name__ == "__main__":
