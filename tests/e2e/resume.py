@@ -17,13 +17,14 @@ RATE = ("--bandwidth", "60M", "--compress", "none")
 
 
 def fill(lab, container, host, name="filling", amount=FILLING):
-    """Writes what cannot be compressed into its file system."""
-    file = lab.root(host) / f"var/lib/vmigrate/containers/{container.name}/rootfs/data/{name}"
+    """Writes what cannot be compressed into its file system, and brings all of that to the disk."""
+    place = f"/var/lib/vmigrate/containers/{container.name}/rootfs/data/{name}"
+    file = lab.root(host) / place[1:]
     file.parent.mkdir(exist_ok=True)
     with open(file, "wb") as out:
         for _ in range(amount // MIB):
             out.write(os.urandom(MIB))
-        os.fsync(out.fileno())
+    lab.exec(host, "sync", "-f", place)
 
 
 def allocated(path):
