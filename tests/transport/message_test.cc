@@ -82,7 +82,9 @@ TEST_CASE("a message cut short at any byte is refused", "[transport][message]") 
     INFO(name_of(sample));
     const auto payload = payload_of(sample);
     for (std::size_t length = 0; length < payload.size(); ++length) {
-      const bool is_shorter_bulk = std::holds_alternative<LinkProbe>(sample) ||
+      const bool has_fewer_digests =
+          std::holds_alternative<Digests>(sample) && length >= 8 && (length - 8) % kWireDigestBytes == 0;
+      const bool is_shorter_bulk = std::holds_alternative<LinkProbe>(sample) || has_fewer_digests ||
                                    (std::holds_alternative<ImageChunk>(sample) && length >= payload.size() - 100);
       if (is_shorter_bulk) continue;
       REQUIRE(refusal_of(type_of(sample), std::span(payload).first(length)) == Errc::protocol_violation);
@@ -114,7 +116,7 @@ TEST_CASE("the longest messages fit the bound of their row", "[transport][messag
   for (const Message& longest :
        {Message(Hello{1, 1, {}, name, name}), Message(Open{{}, std::string(kJsonBytesMax, ' ')}),
         Message(BlockData{0, kDataBytesMax / kWireBlockBytes, data}), Message(ImageChunk{name, 0, data}),
-        Message(LinkProbe{data})}) {
+        Message(LinkProbe{data}), Message(Digests{0, data})}) {
     INFO(name_of(longest));
     const auto payload = payload_of(longest);
     CHECK(payload.size() == spec_of(type_of(longest)).payload_bytes_max);
@@ -125,6 +127,14 @@ TEST_CASE("the longest messages fit the bound of their row", "[transport][messag
 TEST_CASE("a reason is cut rather than a refusal lost", "[transport][message]") {
   const auto payload = payload_of(Refuse{1, std::string(100'000, 'x')});
   CHECK(std::get<Refuse>(decode(4, payload)).reason.size() == kSentenceBytesMax);
+}
+
+TEST_CASE("digests begin within what a volume can have, and end there", "[transport][message]") {
+  const std::vector<std::byte> two(2 * kWireDigestBytes);
+  CHECK_NOTHROW(payload_of(Digests{kBlocksMax - 2, two}));
+  CHECK_NOTHROW(payload_of(Digests{kBlocksMax, {}}));
+  CHECK_THROWS_AS(payload_of(Digests{kBlocksMax - 1, two}), Error);
+  CHECK_THROWS_AS(payload_of(Digests{UINT64_MAX, {}}), Error);
 }
 
 TEST_CASE("block data carries exactly its blocks", "[transport][message]") {
