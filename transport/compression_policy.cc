@@ -44,7 +44,7 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::raw:
       blend(raw_rate_, rate);
-      if (phase_bytes_ >= probe_every_bytes_) enter(Phase::lz4_probe);
+      if (phase_bytes_ >= (raw_rate_ < kSlowBelow ? kRawProbeBytes / 2 : probe_every_bytes_)) enter(Phase::lz4_probe);
       return;
     case Phase::lz4_probe:
       judge_lz4_probe(message);
@@ -65,7 +65,6 @@ void CompressionPolicy::enter(Phase phase) {
 }
 
 void CompressionPolicy::end_raw_probe() {
-  if (!has_met_lz4_) return enter(Phase::lz4_probe);
   const bool stays = lz4_rate_ >= raw_rate_ * kTolerable;
   if (stays) grow_interval();
   else probe_every_bytes_ = kProbeEveryBytesMin;
@@ -87,12 +86,13 @@ void CompressionPolicy::look_at_lz4() {
   enter(waits_for_link() ? Phase::lz4 : Phase::raw_probe);
 }
 
-/// More than for the compressor: raw it would take the link longer still.
-bool CompressionPolicy::waits_for_link() const { return phase_compress_time_ * 2 < phase_time_; }
+/// More than for the compressor, and longer than encrypting takes: raw the link would need longer still.
+bool CompressionPolicy::waits_for_link() const {
+  return phase_compress_time_ * 2 < phase_time_ && wire_rate_ < kSlowBelow;
+}
 
 /// One message is enough: what it took to compress it, and what the link will take for the rest.
 void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {
-  has_met_lz4_ = true;
   const double compress_rate = rate_of(message.plain_bytes, message.compress_time);
   const double link_rate = raw_rate_ * static_cast<double>(message.plain_bytes) /
                            static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
@@ -102,7 +102,7 @@ void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {
     return enter(Phase::raw);
   }
   lz4_rate_ = promised;
-  probe_every_bytes_ = kProbeEveryBytesMin;
+  probe_every_bytes_ = kRawProbeBytes;
   enter(Phase::lz4);
 }
 

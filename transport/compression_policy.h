@@ -23,7 +23,8 @@ struct SentMessage {
 /// compressed. The one not in use is tried again now and then, since links and data change. When the link is not the
 /// bottleneck send() returns at once, the raw rate is high, and nothing is compressed. When it is, trying costs
 /// nothing that anybody waits for, even with data that do not get smaller: so the next ones that do are not missed, and
-/// nothing is sent raw to measure what is known.
+/// nothing is sent raw to measure what is known. It begins compressed: on a fast link that is soon seen, on a slow one
+/// nothing is lost.
 class CompressionPolicy {
  public:
   static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;
@@ -33,6 +34,8 @@ class CompressionPolicy {
   /// A link that needs longer for them is slow: no more need be known.
   static constexpr Duration kRawProbeTime = std::chrono::milliseconds(150);
 
+  /// What one stream encrypts even on a busy processor: if it sends less it is the link that it waits for.
+  static constexpr double kSlowBelow = 200e6;   ///< bytes per second
   /// A link that carries less can wait for a thorough compressor, on half a core.
   static constexpr double kThoroughBelow = 30e6;   ///< bytes per second
 
@@ -52,12 +55,11 @@ class CompressionPolicy {
   bool waits_for_link() const;
   void grow_interval();
 
-  Phase phase_ = Phase::raw_probe;
-  bool has_met_lz4_ = false;
+  Phase phase_ = Phase::lz4;
   std::uint64_t phase_bytes_ = 0;
   Duration phase_time_{};
   Duration phase_compress_time_{};
-  std::uint64_t probe_every_bytes_ = kProbeEveryBytesMin;
+  std::uint64_t probe_every_bytes_ = kRawProbeBytes;
   double raw_rate_ = 0;
   double lz4_rate_ = 0;
   double wire_rate_ = 0;
