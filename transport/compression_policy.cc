@@ -2,6 +2,7 @@
 #include "transport/compression_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace vmigrate {
 namespace {
@@ -35,6 +36,9 @@ void CompressionPolicy::record(const SentMessage& message) {
   phase_bytes_ += message.plain_bytes;
   phase_time_ += message.total_time;
   phase_compress_time_ += message.compress_time;
+  phase_wire_bytes_ += message.wire_bytes;
+  window_bytes_ += message.plain_bytes;
+  window_time_ += message.total_time;
   const double rate = rate_of(message.plain_bytes, message.total_time);
   switch (phase_) {
     case Phase::raw_probe:
@@ -44,7 +48,7 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::raw:
       blend(raw_rate_, rate);
-      if (phase_bytes_ >= (raw_rate_ < kSlowBelow ? kRawProbeBytes / 2 : probe_every_bytes_)) enter(Phase::lz4_probe);
+      if (has_become_slow() || phase_bytes_ >= probe_every_bytes_) enter(Phase::lz4_probe);
       return;
     case Phase::lz4_probe:
       judge_lz4_probe(message);
@@ -59,8 +63,8 @@ void CompressionPolicy::record(const SentMessage& message) {
 
 void CompressionPolicy::enter(Phase phase) {
   phase_ = phase;
-  phase_bytes_ = 0;
-  phase_time_ = phase_compress_time_ = {};
+  phase_bytes_ = phase_wire_bytes_ = window_bytes_ = 0;
+  phase_time_ = phase_compress_time_ = window_time_ = {};
   if (phase == Phase::raw_probe) raw_rate_ = 0;
 }
 
@@ -69,6 +73,12 @@ void CompressionPolicy::end_raw_probe() {
   if (stays) grow_interval();
   else probe_every_bytes_ = kProbeEveryBytesMin;
   enter(stays ? Phase::lz4 : Phase::raw);
+}
+
+bool CompressionPolicy::has_become_slow() {
+  if (window_bytes_ < kWindowBytes) return false;
+  const double rate = rate_of(std::exchange(window_bytes_, 0), std::exchange(window_time_, {}));
+  return rate < kSlowBelow;
 }
 
 /// The link's rate is known from what it carries, unless the compressor is what it waits for.
@@ -88,7 +98,7 @@ void CompressionPolicy::look_at_lz4() {
 
 /// More than for the compressor, and longer than encrypting takes: raw the link would need longer still.
 bool CompressionPolicy::waits_for_link() const {
-  return phase_compress_time_ * 2 < phase_time_ && wire_rate_ < kSlowBelow;
+  return phase_compress_time_ * 2 < phase_time_ && rate_of(phase_wire_bytes_, phase_time_) < kSlowBelow;
 }
 
 /// One message is enough: what it took to compress it, and what the link will take for the rest.

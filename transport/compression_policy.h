@@ -34,8 +34,9 @@ class CompressionPolicy {
   /// A link that needs longer for them is slow: no more need be known.
   static constexpr Duration kRawProbeTime = std::chrono::milliseconds(150);
 
-  /// What one stream encrypts even on a busy processor: if it sends less it is the link that it waits for.
-  static constexpr double kSlowBelow = 200e6;   ///< bytes per second
+  /// Even on a busy processor a stream encrypts more: if it sends less for so long, it is the link that it waits for.
+  static constexpr double kSlowBelow = 120e6;   ///< bytes per second
+  static constexpr std::uint64_t kWindowBytes = 8ULL << 20;
   /// A link that carries less can wait for a thorough compressor, on half a core.
   static constexpr double kThoroughBelow = 30e6;   ///< bytes per second
 
@@ -50,6 +51,7 @@ class CompressionPolicy {
   void enter(Phase phase);
   void end_raw_probe();
   void judge_lz4_probe(const SentMessage& message);
+  bool has_become_slow();
   void note_lz4(const SentMessage& message);
   void look_at_lz4();
   bool waits_for_link() const;
@@ -59,6 +61,9 @@ class CompressionPolicy {
   std::uint64_t phase_bytes_ = 0;
   Duration phase_time_{};
   Duration phase_compress_time_{};
+  std::uint64_t phase_wire_bytes_ = 0;
+  std::uint64_t window_bytes_ = 0;   ///< of the phase, and how long they took
+  Duration window_time_{};
   std::uint64_t probe_every_bytes_ = kRawProbeBytes;
   double raw_rate_ = 0;
   double lz4_rate_ = 0;
