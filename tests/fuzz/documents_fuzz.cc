@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "migrate/inventory.h"
+#include "migrate/inventory_text.h"
 #include "migrate/rate_change.h"
 #include "migrate/waybill.h"
 #include "tests/fuzz/fuzz_targets.h"

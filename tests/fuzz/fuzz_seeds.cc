@@ -6,7 +6,7 @@
 
 #include "checkpoint/network.h"
 #include "migrate/documents.h"
-#include "migrate/inventory.h"
+#include "migrate/inventory_text.h"
 #include "migrate/journal_slots.h"
 #include "migrate/rate_change.h"
 #include "migrate/waybill.h"
