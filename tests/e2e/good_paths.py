@@ -51,7 +51,7 @@ def check_it_moved(container, move, source, destination, rounds_min=2):
     assert rounds[-1]["left_bytes"] == 0, rounds
     for each in rounds:
         assert set(each) == {"round", "dirty_blocks", "data_bytes", "zero_bytes", "wire_bytes", "seconds", "left_bytes",
-                             "throttle_percent"}, each
+                             "throttle_percent", "compares"}, each
         assert each["data_bytes"] + each["zero_bytes"] <= each["dirty_blocks"] * 4096, each
 
     again = rounds[1:]
