@@ -299,9 +299,11 @@ Task<> DestinationSession::recover(Failure failure, bool has_hung_up) {
   if (!is_peer_lost) co_await tell(refuse);
 }
 
-/// A copy that is wrong, or in the way, helps nobody. A source that hung up was cancelled.
+/// A copy that is wrong, or in the way, helps nobody, nor one on a disk that failed: the page cache may show what never
+/// got there. A source that hung up was cancelled.
 Leftovers DestinationSession::leftovers_after(Errc code, bool has_hung_up) const {
-  if (code == Errc::digest_mismatch || code == Errc::disk_full || code == Errc::no_space) return Leftovers::nothing;
+  const bool is_the_disks = code == Errc::copy_failed || code == Errc::disk_full || code == Errc::no_space;
+  if (is_the_disks || code == Errc::digest_mismatch) return Leftovers::nothing;
   const bool is_cut = (code == Errc::connection_lost && !has_hung_up) || code == Errc::timed_out;
   const bool is_kept = is_cut || outcome_.offer.options.keeps_partial || parts_.cancellation.is_shutting_down();
   return is_kept ? Leftovers::partial_copy : Leftovers::base;

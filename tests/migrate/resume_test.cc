@@ -246,6 +246,14 @@ TEST_CASE("what is left of a copy depends on what ended it", "[migrate][resume]"
       });
     };
   }
+  SECTION("a disk that fails: nothing") {
+    end = [](SessionWorld& world) {
+      world.to_destination->before_send([&world](Message& message) {
+        if (std::holds_alternative<BlockData>(message)) world.arrivals.sink().fail_write_after(1, EIO);
+        return Fate::arrives;
+      });
+    };
+  }
   SECTION("a digest that differs: nothing") {
     end = [](SessionWorld& world) {
       world.to_destination->before_send([](Message& message) {
