@@ -54,6 +54,7 @@ InventoryEntry decode_entry(const json& in) {
   const auto code = static_cast<Errc>(count_in(in, "obstacle", static_cast<std::uint64_t>(kErrcLast)));
   const std::string reason = in.at("reason");
   require(reason.size() <= kSentenceBytesMax, "has a reason that is too long");
+  require(code != Errc{} || reason.empty(), "has a reason for an obstacle that is not there");
   if (code != Errc{}) entry.obstacle = Failure{code, reason};
   check_name(entry.container, !entry.obstacle);
   return entry;

@@ -33,7 +33,7 @@ Waybill waybill_named(const std::string& container, const std::string& text) {
 }  // namespace
 
 std::string to_json(const Waybill& waybill) {
-  const json document = {{"side", waybill.side == Side::source ? "source" : "destination"},
+  json document = {{"side", waybill.side == Side::source ? "source" : "destination"},
                          {"migration", to_hex(waybill.migration)},
                          {"peer", waybill.peer},
                          {"peer_agent", waybill.peer_agent},
@@ -43,8 +43,8 @@ std::string to_json(const Waybill& waybill) {
                          {"mount_point", waybill.device.mount_point.native()},
                          {"file_system", waybill.device.file_system},
                          {"image", waybill.device.image.native()},
-                         {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)},
-                         {"base", waybill.base ? json(to_json(*waybill.base)) : json(nullptr)}};
+                         {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)}};
+  if (waybill.base) document["base"] = to_json(*waybill.base);
   return document.dump();
 }
 
