@@ -113,10 +113,8 @@ TEST_CASE("a partial copy comes back as one, and a note of an earlier version is
   KeptCopy copy{.container = "ct", .migration = {1, 2}, .image = "/ct.img.partial-1", .is_partial = true};
   CHECK(kept_copy_from_json(to_json(copy)).is_partial);
   copy.is_partial = false;
-  std::string text = to_json(copy);
-  CHECK_FALSE(kept_copy_from_json(text).is_partial);
-  const std::string field = R"("partial":false,)";
-  text.erase(text.find(field), field.size());
+  const std::string text = to_json(copy);
+  CHECK(text.find("partial\"") == std::string::npos);
   CHECK_FALSE(kept_copy_from_json(text).is_partial);
 }
 
