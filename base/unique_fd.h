@@ -2,6 +2,7 @@
 // A file descriptor with one owner.
 #pragma once
 
+#include <string>
 #include <utility>
 
 namespace vmigrate {
@@ -28,5 +29,8 @@ class UniqueFd {
  private:
   int fd_ = -1;
 };
+
+/// Another descriptor of what `fd` is, closed on exec. Throws Error, which names `object`.
+UniqueFd duplicate(int fd, const std::string& object);
 
 }  // namespace vmigrate

@@ -95,7 +95,7 @@ class DeviceVolume final : public Volume {
 
  private:
   std::unique_ptr<QuietVolume> hold() const {
-    UniqueFd root(check_syscall(::fcntl(files_.root.get(), F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", place_));
+    UniqueFd root = duplicate(files_.root.get(), place_);
     auto held = std::make_unique<HeldFileSystem>(std::move(root), place_);
     // Writers that use the device itself, not the file system: what they left in its page cache.
     check_syscall(::fsync(files_.device.get()), "fsync", place_);

@@ -7,6 +7,7 @@
 #include <bit>
 #include <chrono>
 #include <optional>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -54,18 +55,27 @@ void wait_for_unknown_bios(const TrackedDevice& device) {
   }
 }
 
+std::span<vm_copy_count> counts_of(vm_state& state) { return {state.counts[0], VM_LEVELS * VM_COPIES_MAX}; }
+
 struct Sample {
-  std::array<std::uint64_t, VM_COPIES_MAX> counted;
+  std::array<std::uint64_t, VM_LEVELS * VM_COPIES_MAX> counted;   // in the order of counts_of()
   std::optional<std::uint64_t> written;
 };
 
 /// Our count, then 2 ms later the statistics: longer than a completion takes from its tracepoint to the statistics.
-Sample take_sample(const TrackedDevice& device, const vm_state& state) {
+Sample take_sample(const TrackedDevice& device, vm_state& state) {
   Sample sample;
-  for (int copy = 0; copy < VM_COPIES_MAX; ++copy) sample.counted[copy] = load(state.copies[copy].sectors);
+  std::ranges::transform(counts_of(state), sample.counted.begin(), [](auto& count) { return load(count.sectors); });
   std::this_thread::sleep_for(2ms);
   sample.written = device.sectors_written();
   return sample;
+}
+
+/// Since the baseline, by the copy that saw most.
+std::uint64_t seen_on(std::span<const vm_copy_count, VM_COPIES_MAX> level) {
+  std::uint64_t most = 0;
+  for (const auto& copy : level) most = std::max(most, load(copy.sectors) - load(copy.baseline));
+  return most;
 }
 
 /// Notes where the kernel's statistics stand. Best at a moment at which nothing is written: then statistics and our
@@ -81,7 +91,7 @@ void take_baseline(const TrackedDevice& device, vm_state& state) {
     if (!is_still && device.is_bio_based()) sample.counted.fill(0);
   }
   if (!sample.written) return;
-  for (int copy = 0; copy < VM_COPIES_MAX; ++copy) state.copies[copy].baseline = sample.counted[copy];
+  for (std::size_t at = 0; at < sample.counted.size(); ++at) counts_of(state)[at].baseline = sample.counted[at];
   state.baseline_sectors = *sample.written;
   state.baseline_is_known = 1;
 }
@@ -198,7 +208,7 @@ void BpfWriteTracker::check_flags() const {
   if (flags != 0) lost(device_, "a write lay outside the map");
 }
 
-/// Every event was seen by all copies but those that were busy. If one copy was never busy, it saw everything.
+/// Every event was seen by all copies that it needs, but those that were busy. If one never was, nothing was missed.
 void BpfWriteTracker::check_every_copy_was_not_skipped() const {
   for (const auto& [tracepoint, skips] : objects_->fewest_skips())
     if (skips != 0) lost(device_, "each copy of its program missed an event of " + tracepoint);
@@ -207,12 +217,12 @@ void BpfWriteTracker::check_every_copy_was_not_skipped() const {
 /// The kernel's statistics are kept by other code: they find what our own bookkeeping cannot. The tracepoints come
 /// first, so read in this order our count cannot lag behind.
 void BpfWriteTracker::check_against_statistics() const {
-  const auto& state = objects_->state();
+  auto& state = objects_->state();
   const auto written = device_.sectors_written();
   if (!written || !load(state.baseline_is_known)) return;
   const auto by_statistics = *written - state.baseline_sectors;
   std::uint64_t by_us = 0;
-  for (const auto& copy : state.copies) by_us = std::max(by_us, load(copy.sectors) - load(copy.baseline));
+  for (const auto& level : state.counts) by_us += seen_on(level);
   if (by_statistics > by_us)
     lost(device_, "the kernel counts " + std::to_string(by_statistics) + " sectors written, the tracker saw " +
                       std::to_string(by_us));
@@ -285,12 +295,12 @@ void BpfWriteTracker::forget_drained() {
 }
 
 void BpfWriteTracker::forget_counts_for_test() {
-  for (auto& copy : objects_->state().copies) copy.baseline = copy.sectors;
+  for (auto& count : counts_of(objects_->state())) count.baseline = count.sectors;
 }
 
 std::uint64_t BpfWriteTracker::counted() const {
   std::uint64_t sum = 0;
-  for (const auto& copy : objects_->state().copies) sum += load(copy.sectors);
+  for (const auto& count : counts_of(objects_->state())) sum += load(count.sectors);
   return sum;
 }
 

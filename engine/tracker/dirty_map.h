@@ -10,8 +10,11 @@ enum {
   VM_ELEMENT_WORDS = 64,     /* words in an element: see struct vm_element */
   VM_CHUNK_SHIFT = 12,       /* log2(bits) that one word of the `unsure` map stands for */
   VM_COPIES_MAX = 8,         /* copies of each program in the object */
-  VM_IN_FLIGHT_MAX = 65536,  /* bios whose range is remembered at a time */
-  VM_STATE_LAYOUT = 1,       /* raised with every change of these structures: adopt() refuses another's */
+  VM_LEVELS = 2,             /* on which events happen: task, interrupt */
+  VM_BUCKET_BITS = 14,       /* log2(buckets of the in_flight map) */
+  VM_BUCKET_SLOTS = 4,       /* bios of one bucket whose range is remembered at a time */
+  VM_TARGETS_MAX = 64,       /* disks that one set of programs serves */
+  VM_STATE_LAYOUT = 2,       /* raised with every change of these structures: adopt() refuses another's */
 };
 
 /* Why the map cannot be trusted any more. Bits of vm_state.lost; they are never cleared. */
@@ -30,10 +33,10 @@ struct vm_config {
   __u64 diskseq;  /* the medium; 0 where the kernel does not count them */
   __u32 disk;     /* the whole disk: major << 20 | first minor */
   __u32 shift;    /* log2(sectors per bit) */
-  __u32 copies;   /* how many copies of each program are attached */
-  __u32 watch_depth;    /* programs can be preempted on this kernel: watch how deeply they nest */
+  __u32 copies;   /* how many copies of a program are attached */
+  __u32 watch_depth;    /* we do not know what an event can interrupt on this kernel: watch how deeply they nest */
   __u32 mark_at_issue;  /* for tests only: mark when a write is submitted and not when it ends, which is wrong */
-  __u32 unused;
+  __u32 queue_copies;   /* the same of on_bio_queued */
 };
 
 /* An element of the dirty map. For user space the map is one array of words; for the verifier it has to come in pieces,
@@ -42,12 +45,11 @@ struct vm_element {
   __u64 words[VM_ELEMENT_WORDS];
 };
 
-/* What one copy of the programs saw. A cache line each, so that copies do not share one. */
+/* What one copy of the programs saw on one level. A cache line each, so that copies do not share one. */
 struct vm_copy_count {
   __u64 sectors;
-  __u64 events;
   __u64 baseline;  /* written by user space: `sectors` when the kernel's statistics were first read */
-  __u64 unused[5];
+  __u64 unused[6];
 };
 
 /* The only element of the state map. User space writes all up to `reserved` once, the programs the rest. */
@@ -63,13 +65,25 @@ struct vm_state {
   __u64 deepest;             /* nesting seen, if watched */
   __u64 unremembered;        /* bios whose range found no place in the in_flight map */
   __u64 pad[9];
-  struct vm_copy_count copies[VM_COPIES_MAX];
+  struct vm_copy_count counts[VM_LEVELS][VM_COPIES_MAX]; /* all on the first level with watch_depth */
 };
 
-/* A bio on its way: the range it had when it was submitted. */
-struct vm_range {
+/* A bio on its way, and the range it had when it was submitted. */
+struct vm_slot {
+  __u64 bio; /* its address; 0: the slot is free */
   __u64 sector;
   __u64 sectors;
+};
+
+/* An element of the in_flight map: the bios whose addresses have one hash. */
+struct vm_bucket {
+  struct vm_slot slots[VM_BUCKET_SLOTS];
+};
+
+/* The only element of the targets map: which disk each slot of the tables is for. User space writes it. */
+struct vm_targets {
+  __u32 count; /* slots beyond are free */
+  __u32 disks[VM_TARGETS_MAX]; /* as vm_config.disk; 0: free */
 };
 
 #ifdef __cplusplus
@@ -80,5 +94,5 @@ struct vm_range {
 VM_SIZE_IS(struct vm_config, 48);
 VM_SIZE_IS(struct vm_element, 512);
 VM_SIZE_IS(struct vm_copy_count, 64);
-VM_SIZE_IS(struct vm_state, 192 + 8 * 64);
-VM_SIZE_IS(struct vm_range, 16);
+VM_SIZE_IS(struct vm_state, 192 + 2 * 8 * 64);
+VM_SIZE_IS(struct vm_bucket, 96);

@@ -47,6 +47,10 @@ struct request___with_disk { /* until 5.16 */
   struct gendisk *rq_disk;
 };
 
+struct task_struct {
+  void *stack;
+};
+
 struct request_queue {
   struct gendisk *disk;
 };

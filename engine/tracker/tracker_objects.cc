@@ -5,19 +5,17 @@
 #include <bit>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/block.h"
+#include "engine/tracker/libbpf_failure.h"
 #include "write_tracker.skel.h"
 
 namespace vmigrate {
@@ -26,6 +24,7 @@ namespace {
 constexpr const char* kMapNames[] = {"state", "dirty", "pending", "unsure", "in_flight"};
 constexpr std::uint64_t kBitsMax = std::uint64_t{1} << 28;  // 32 MiB of map: 1 TiB of 4 KiB blocks
 constexpr unsigned kCopiesWithoutPreemption = 3;            // task, softirq and hardirq: two of them can be interrupted
+constexpr unsigned kQueueCopiesWithoutPreemption = 1;       // submitting may sleep: only tasks do it
 constexpr unsigned kCopiesWithPreemption = VM_COPIES_MAX;   // nesting of 3 was seen on Linux 7.2; more is noticed
 
 std::uint64_t divide_up(std::uint64_t amount, std::uint64_t by) { return (amount + by - 1) / by; }
@@ -45,6 +44,13 @@ Release running_release() {
   return release;
 }
 
+/// Interrupts leave the stack of the task: see interruption.h.
+#if defined(__x86_64__) || defined(__aarch64__)
+constexpr bool kInterruptsHaveStacks = true;
+#else
+constexpr bool kInterruptsHaveStacks = false;
+#endif
+
 /// Programs can be preempted, so that how deeply they nest is not bounded by the kinds of interrupt.
 bool programs_are_preemptible() {
   std::ifstream realtime("/sys/kernel/realtime");
@@ -60,21 +66,6 @@ unsigned shift_for(std::uint64_t sectors) {
   return shift;
 }
 
-thread_local std::string libbpf_said;
-
-int keep_warning(libbpf_print_level level, const char* format, va_list arguments) {
-  char line[512];
-  std::vsnprintf(line, sizeof line, format, arguments);
-  if (level == LIBBPF_WARN) libbpf_said = std::string(line, std::strcspn(line, "\n"));
-  return 0;
-}
-
-[[noreturn]] void throw_unavailable(const std::string& what, int saved_errno) {
-  std::string reason = what + ": " + std::generic_category().message(saved_errno);
-  if (!libbpf_said.empty()) reason += " (" + libbpf_said + ")";
-  throw Error(Errc::tracker_unavailable, "the kernel's write tracker cannot run: " + reason);
-}
-
 struct SkeletonDeleter {
   void operator()(write_tracker_bpf* skeleton) const { write_tracker_bpf__destroy(skeleton); }
 };
@@ -87,24 +78,32 @@ vm_config config_for(const TrackedDevice& device, bool marks_at_issue) {
   config.diskseq = device.identity().diskseq;
   config.disk = device.disk_major() << 20 | device.disk_minor();
   config.shift = shift_for(device.sectors());
-  config.watch_depth = programs_are_preemptible();
+  config.watch_depth = programs_are_preemptible() || !kInterruptsHaveStacks;
   config.copies = config.watch_depth ? kCopiesWithPreemption : kCopiesWithoutPreemption;
   config.mark_at_issue = marks_at_issue;
-  if (marks_at_issue) config.copies = 1;
+  config.queue_copies = config.watch_depth ? kCopiesWithPreemption : kQueueCopiesWithoutPreemption;
+  if (marks_at_issue) config.copies = config.queue_copies = 1;
   return config;
 }
 
+/// Events for which the kernel skipped the program behind this link.
+std::uint64_t skips_of(int link, const std::string& tracepoint) {
+  bpf_link_info about_link{};
+  __u32 bytes = sizeof about_link;
+  check_syscall(::bpf_obj_get_info_by_fd(link, &about_link, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
+  const UniqueFd program(
+      check_syscall(::bpf_prog_get_fd_by_id(about_link.prog_id), "bpf_prog_get_fd_by_id", tracepoint));
+  bpf_prog_info about{};
+  bytes = sizeof about;
+  check_syscall(::bpf_obj_get_info_by_fd(program.get(), &about, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
+  return about.recursion_misses;
+}
+
+unsigned copies_on(const vm_config& config, const std::string& tracepoint) {
+  return tracepoint == "block_bio_queue" ? config.queue_copies : config.copies;
+}
+
 }  // namespace
-
-MapWindow::MapWindow(int map, std::uint64_t offset, std::size_t bytes) {
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, static_cast<off_t>(offset));
-  if (memory == MAP_FAILED) throw Error(errno, "mmap", "BPF map");
-  memory_ = {static_cast<std::byte*>(memory), bytes};
-}
-
-MapWindow::~MapWindow() {
-  if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
-}
 
 /// The steps of load(), in their order. Pins come last: a process that dies before leaves nothing, or an incomplete
 /// set, which take_over() refuses and removes.
@@ -121,15 +120,16 @@ class TrackerLoader {
     keep_maps();
     fill_state();
     if (auto pins = PinDirectory::create(options_.bpffs, device_)) objects_->pins_.emplace(std::move(*pins));
-    for (const auto& [tracepoint, program] : chosen_) attach_copies(tracepoint, program);
+    for (const auto& [tracepoint, program] : chosen_)
+      if (!share(tracepoint, program)) attach_copies(tracepoint, program);
+    objects_->skips_before_ = objects_->skips();
     if (objects_->pins_) objects_->pin_all();
     return std::move(objects_);
   }
 
  private:
   void open() {
-    libbpf_set_print(keep_warning);
-    libbpf_said.clear();
+    listen_to_libbpf();
     if (running_release() < Release{5, 15}) throw Error(Errc::tracker_unavailable, "Linux 5.15 or newer is needed");
     skeleton_.reset(write_tracker_bpf__open());
     if (!skeleton_) throw_unavailable("opening", errno);
@@ -143,7 +143,7 @@ class TrackerLoader {
     set_size(skeleton_->maps.pending, divide_up(elements, VM_ELEMENT_WORDS));
     if (!device_.is_bio_based()) return;
     set_size(skeleton_->maps.unsure, divide_up(bits, 1U << VM_CHUNK_SHIFT));
-    set_size(skeleton_->maps.in_flight, VM_IN_FLIGHT_MAX);
+    set_size(skeleton_->maps.in_flight, 1U << VM_BUCKET_BITS);
   }
 
   static void set_size(bpf_map* map, std::uint64_t entries) {
@@ -160,7 +160,8 @@ class TrackerLoader {
       chosen_.emplace_back("block_rq_complete", "on_write_complete_");
     }
     for (const auto& [tracepoint, program] : chosen_)
-      for (unsigned copy = 0; copy < config_.copies; ++copy) bpf_program__set_autoload(find(program, copy), true);
+      for (unsigned copy = 0; copy < copies_on(config_, tracepoint); ++copy)
+        bpf_program__set_autoload(find(program, copy), true);
   }
 
   bpf_program* find(const std::string& program, unsigned copy) {
@@ -170,7 +171,7 @@ class TrackerLoader {
   void keep_maps() {
     for (const char* name : kMapNames) {
       const int fd = bpf_object__find_map_fd_by_name(skeleton_->obj, name);
-      objects_->maps_[name] = UniqueFd(check_syscall(::fcntl(fd, F_DUPFD_CLOEXEC, 3), "fcntl(F_DUPFD_CLOEXEC)", name));
+      objects_->maps_[name] = duplicate(fd, name);
     }
     objects_->map_shared();
   }
@@ -183,9 +184,33 @@ class TrackerLoader {
     state.layout = VM_STATE_LAYOUT;
   }
 
+  /// Where programs can be preempted each tracker watches how deeply its own nest.
+  bool share(const std::string& tracepoint, const std::string& program) {
+    if (tracepoint != "block_rq_complete" || config_.copies != SharedPrograms::kCopies) return false;
+    std::vector<int> programs;
+    for (unsigned copy = 0; copy < config_.copies; ++copy) programs.push_back(bpf_program__fd(find(program, copy)));
+    std::shared_ptr<SharedPrograms> shared;
+    try {
+      shared = SharedPrograms::get();
+    } catch (const Error& failure) {   // our own cost more, and do the same
+      log(LogLevel::warn, "event=not_shared failure=\"" + std::string(failure.what()) + "\"");
+      return false;
+    }
+    auto slot = shared->add(config_.disk, programs);
+    if (!slot) return false;
+    objects_->slot_.emplace(std::move(*slot));
+    for (const UniqueFd& link : shared->links())
+      objects_->links_[tracepoint].push_back(duplicate(link.get(), tracepoint));
+    for (const auto& [name, map] : shared->maps()) objects_->maps_[name] = duplicate(map, name);
+    return true;
+  }
+
   void attach_copies(const std::string& tracepoint, const std::string& program) {
-    for (unsigned copy = 0; copy < config_.copies; ++copy) {
-      const int link = ::bpf_raw_tracepoint_open(nullptr, bpf_program__fd(find(program, copy)));
+    for (unsigned copy = 0; copy < copies_on(config_, tracepoint); ++copy) {
+      const bpf_program* found = find(program, copy);
+      const bool has_name = bpf_program__type(found) == BPF_PROG_TYPE_TRACING;   // in itself
+      const int link =
+          ::bpf_raw_tracepoint_open(has_name ? nullptr : tracepoint.c_str(), bpf_program__fd(found));
       if (link < 0) throw_unavailable("attaching to " + tracepoint, errno);
       objects_->links_[tracepoint].emplace_back(link);
     }
@@ -208,10 +233,13 @@ std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& d
   std::unique_ptr<TrackerObjects> objects(new TrackerObjects());
   objects->pins_.emplace(PinDirectory::take_over(bpffs, device));
   try {
-    for (const char* name : kMapNames) objects->maps_[name] = objects->pins_->get(name);
     for (const auto& name : objects->pins_->names())
       if (const auto dash = name.find('-'); dash != std::string::npos)
         objects->links_[name.substr(0, dash)].push_back(objects->pins_->get(name));
+      else
+        objects->maps_[name] = objects->pins_->get(name);
+    for (const char* name : kMapNames)
+      if (!objects->maps_.contains(name)) throw Error(Errc::tracking_lost, std::string("no map ") + name);
     objects->map_shared();
   } catch (const Error& failure) {
     throw Error(Errc::tracking_lost, "the abandoned write tracker is incomplete: " + std::string(failure.what()));
@@ -219,7 +247,8 @@ std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& d
   const auto& config = objects->state().config;
   const std::size_t tracepoints = device.is_bio_based() ? 2 : 1;
   bool is_complete = objects->state().layout == VM_STATE_LAYOUT && objects->links_.size() == tracepoints;
-  for (const auto& [tracepoint, links] : objects->links_) is_complete = is_complete && links.size() == config.copies;
+  for (const auto& [tracepoint, links] : objects->links_)
+    is_complete = is_complete && links.size() == copies_on(config, tracepoint);
   if (!is_complete) throw Error(Errc::tracking_lost, "the abandoned write tracker was never complete");
   return objects;
 }
@@ -236,6 +265,7 @@ void TrackerObjects::map_shared() {
   state_.emplace(whole("state"));
   pending_.emplace(whole("pending"));
   unsure_.emplace(whole("unsure"));
+  in_flight_.emplace(whole("in_flight"));
 }
 
 void TrackerObjects::pin_all() {
@@ -263,33 +293,32 @@ MapWindow TrackerObjects::map_dirty(std::uint64_t first_word) const {
   return MapWindow(maps_.at("dirty").get(), offset, std::min<std::uint64_t>(left, kWindowBytes));
 }
 
-std::vector<vm_range> TrackerObjects::take_in_flight() const {
-  std::vector<vm_range> ranges;
-  const int map = maps_.at("in_flight").get();
-  std::uint64_t key = 0;
-  while (::bpf_map_get_next_key(map, nullptr, &key) == 0) {
-    vm_range range{};
-    if (::bpf_map_lookup_elem(map, &key, &range) == 0) ranges.push_back(range);
-    ::bpf_map_delete_elem(map, &key);
+std::vector<vm_slot> TrackerObjects::take_in_flight() const {
+  const auto memory = in_flight_->words();
+  const std::span slots(reinterpret_cast<vm_slot*>(memory.data()), memory.size_bytes() / sizeof(vm_slot));
+  std::vector<vm_slot> taken;
+  for (vm_slot& slot : slots) {
+    if (slot.bio == 0) continue;
+    taken.push_back(slot);
+    slot.bio = 0;
   }
-  return ranges;
+  return taken;
+}
+
+TrackerObjects::Skips TrackerObjects::skips() const {
+  Skips skips;
+  for (const auto& [tracepoint, links] : links_)
+    for (const auto& link : links) skips[tracepoint].push_back(skips_of(link.get(), tracepoint));
+  return skips;
 }
 
 std::map<std::string, std::uint64_t> TrackerObjects::fewest_skips() const {
   std::map<std::string, std::uint64_t> fewest;
-  for (const auto& [tracepoint, links] : links_) {
+  for (const auto& [tracepoint, counts] : skips()) {
+    const auto before = skips_before_.find(tracepoint);
     std::uint64_t least = UINT64_MAX;
-    for (const auto& link : links) {
-      bpf_link_info about_link{};
-      __u32 bytes = sizeof about_link;
-      check_syscall(::bpf_obj_get_info_by_fd(link.get(), &about_link, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
-      const UniqueFd program(
-          check_syscall(::bpf_prog_get_fd_by_id(about_link.prog_id), "bpf_prog_get_fd_by_id", tracepoint));
-      bpf_prog_info about{};
-      bytes = sizeof about;
-      check_syscall(::bpf_obj_get_info_by_fd(program.get(), &about, &bytes), "bpf_obj_get_info_by_fd", tracepoint);
-      least = std::min<std::uint64_t>(least, about.recursion_misses);
-    }
+    for (std::size_t copy = 0; copy < counts.size(); ++copy)
+      least = std::min(least, counts[copy] - (before == skips_before_.end() ? 0 : before->second[copy]));
     fewest[tracepoint] = least;
   }
   return fewest;

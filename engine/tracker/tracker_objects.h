@@ -13,26 +13,12 @@
 
 #include "base/unique_fd.h"
 #include "engine/tracker/dirty_map.h"
+#include "engine/tracker/map_window.h"
 #include "engine/tracker/pin_directory.h"
+#include "engine/tracker/shared_programs.h"
 #include "engine/tracker/tracked_device.h"
 
 namespace vmigrate {
-
-/// A part of a map's memory, shared with the programs. Unmapped on destruction.
-class MapWindow {
- public:
-  /// `offset` is a multiple of the page size. Throws Error.
-  MapWindow(int map, std::uint64_t offset, std::size_t bytes);
-  MapWindow(MapWindow&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
-  MapWindow& operator=(MapWindow&&) = delete;
-  ~MapWindow();
-  std::span<std::uint64_t> words() const {
-    return {reinterpret_cast<std::uint64_t*>(memory_.data()), memory_.size() / 8};
-  }
-
- private:
-  std::span<std::byte> memory_;
-};
 
 /// Loaded and attached from construction to destruction, and beyond if pinned and the process dies.
 class TrackerObjects {
@@ -55,11 +41,12 @@ class TrackerObjects {
   /// One bit per word of the dirty map.
   std::span<std::uint64_t> pending() const { return pending_->words(); }
   std::span<std::uint64_t> unsure() const { return unsure_->words(); }
-  /// The ranges that bios are remembered with; afterwards none is.
-  std::vector<vm_range> take_in_flight() const;
+  /// The bios that are remembered; afterwards none is. Call when none is on its way.
+  std::vector<vm_slot> take_in_flight() const;
   bool is_pinned() const { return pins_.has_value(); }
 
-  /// By tracepoint: of its copies, the fewest events that the kernel skipped for one.
+  /// By tracepoint: of its copies, the fewest events that the kernel skipped for one since tracking began. What a dead
+  /// process left counts since its programs were attached: rather too many than too few.
   std::map<std::string, std::uint64_t> fewest_skips() const;
 
  private:
@@ -67,12 +54,15 @@ class TrackerObjects {
   TrackerObjects() = default;
   void map_shared();
   void pin_all();
-  void attach(const std::string& tracepoint, int program, unsigned copy);
+  using Skips = std::map<std::string, std::vector<std::uint64_t>>;   // by tracepoint and copy
+  Skips skips() const;
 
   std::map<std::string, UniqueFd> maps_;
   std::map<std::string, std::vector<UniqueFd>> links_;  ///< by tracepoint
-  std::optional<MapWindow> state_, pending_, unsure_;
+  std::optional<MapWindow> state_, pending_, unsure_, in_flight_;
   std::optional<PinDirectory> pins_;
+  Skips skips_before_;
+  std::optional<SharedPrograms::Slot> slot_;   ///< last: it is given back before the rest goes
 };
 
 }  // namespace vmigrate

@@ -3,10 +3,11 @@
 //
 //  * A device with request queues is marked when a request completes: the data has landed by then. A mark at submission
 //    could be drained, and the old data read, before the write lands, and nothing would set the bit again.
-//  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they are submitted and
-//    again when they end; their range is remembered in between, because drivers consume, trim or redirect a bio.
+//  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they end; their range is
+//    remembered from their submission, because drivers consume, trim or redirect a bio.
 //  * Since 6.1 the kernel skips a program that is interrupted by an event of its own tracepoint. So each program is
-//    attached in several copies: interrupts can block one copy per level, and there are more copies than levels.
+//    attached in several copies: interrupts can block one copy per level, and there are more copies than levels. (Bios
+//    are submitted on one level only, and what a task completes needs one copy only.)
 //
 // Every mark is an atomic operation that returns the old value, which is a full barrier on every architecture: whoever
 // takes the bit afterwards sees the data. docs/dirty-tracking.md argues the whole.
@@ -19,7 +20,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "address.h"
 #include "dirty_map.h"
+#include "disk_number.h"
+#include "interruption.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -70,12 +74,13 @@ struct {
   __type(value, __u64);
 } unsure SEC(".maps");
 
-/* Bio address to range. Preallocated, because it is filled in interrupts. */
+/* A hash table of our own, of bio addresses: the kernel's takes a lock for each change, and with it twice the time. */
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
-  __type(key, __u64);
-  __type(value, struct vm_range);
+  __type(key, __u32);
+  __type(value, struct vm_bucket);
 } in_flight SEC(".maps");
 
 struct {
@@ -190,8 +195,24 @@ __noinline int mark(__u64 sector, __u64 sectors)
   return 0;
 }
 
+/* Which copy of a program runs, and on which level. */
+struct place {
+  __u32 copy, level;
+};
+
+static __always_inline __u32 level_of(void *context)
+{
+  return config.watch_depth ? 0 : may_interrupt(context);
+}
+
+/* The first copy is never busy when a task has an event. */
+static __always_inline bool is_needed(__u32 copy, void *context)
+{
+  return copy == 0 || config.watch_depth || may_interrupt(context);
+}
+
 /* Counts what lies in the window: compared with the kernel's own statistics, which are in sectors, too. */
-static __always_inline void count(__u32 copy, __u64 sector, __u64 sectors)
+static __always_inline void count(struct place place, __u64 sector, __u64 sectors)
 {
   __u64 end = sector + sectors;
   struct vm_state *s = the_state();
@@ -199,20 +220,12 @@ static __always_inline void count(__u32 copy, __u64 sector, __u64 sectors)
   if (sector < config.start) sector = config.start;
   if (end > config.end) end = config.end;
   if (sector >= end) return;
-  __sync_fetch_and_add(&s->copies[copy].sectors, end - sector);
-  __sync_fetch_and_add(&s->copies[copy].events, 1);
-}
-
-static __always_inline struct gendisk *disk_of_request(struct request *rq)
-{
-  struct request___with_disk *old = (void *)rq;
-  if (bpf_core_field_exists(old->rq_disk)) return old->rq_disk;
-  return rq->q->disk;
+  __sync_fetch_and_add(&s->counts[place.level][place.copy].sectors, end - sector);
 }
 
 static __always_inline bool is_ours(struct gendisk *disk)
 {
-  if (!disk || ((__u32)disk->major << 20 | (__u32)disk->first_minor) != config.disk) return false;
+  if (!disk || number_of(disk) != config.disk) return false;
   struct gendisk___numbered *numbered = (void *)disk;
   if (config.diskseq && bpf_core_field_exists(numbered->diskseq) && numbered->diskseq != config.diskseq)
     lose(VM_LOST_DISKSEQ);
@@ -239,13 +252,13 @@ static __always_inline void leave(__u64 *levels)
 }
 
 /* Discards are merged though their ranges are not adjacent: the request's own range is a fiction then. */
-static __always_inline void mark_discard(struct request *rq, __u32 copy)
+static __always_inline void mark_discard(struct request *rq, struct place place)
 {
   struct bio *bio = rq->bio;
   for (int turn = 0; turn < DISCARD_BIOS_MAX; turn++) {
     if (!bio) return;
     __u64 sector = bio->bi_iter.bi_sector, sectors = bio->bi_iter.bi_size >> SECTOR_SHIFT;
-    count(copy, sector, sectors);
+    count(place, sector, sectors);
     mark(sector, sectors);
     bio = bio->bi_next;
   }
@@ -254,17 +267,17 @@ static __always_inline void mark_discard(struct request *rq, __u32 copy)
 
 /* A failed write may have landed in part, so errors are marked like successes. After a partial completion the kernel
  * has moved __sector on. */
-static __always_inline void mark_request(struct request *rq, __u32 bytes, __u32 copy)
+static __always_inline void mark_request(struct request *rq, __u32 bytes, struct place place)
 {
   if (!is_ours(disk_of_request(rq))) return;
   __u32 op = rq->cmd_flags & OP_MASK;
   if (op == OP_DRV_OUT) lose(VM_LOST_PASSTHROUGH);
   if (op == OP_DRV_IN || op == OP_DRV_OUT || !(op & 1)) return; /* every writing operation has an odd number */
   if (op == OP_DISCARD) {
-    mark_discard(rq, copy);
+    mark_discard(rq, place);
     return;
   }
-  count(copy, rq->__sector, bytes >> SECTOR_SHIFT);
+  count(place, rq->__sector, bytes >> SECTOR_SHIFT);
   mark(rq->__sector, bytes >> SECTOR_SHIFT);
 }
 
@@ -283,59 +296,97 @@ static __always_inline void mark_unsure(__u64 sector, __u64 sectors)
   }
 }
 
-static __always_inline void mark_bio(struct bio *bio, __u32 copy)
+static __always_inline struct vm_bucket *bucket_of(__u64 bio)
+{
+  __u32 index = bio * 0x9e3779b97f4a7c15ULL >> (64 - VM_BUCKET_BITS);
+  return bpf_map_lookup_elem(&in_flight, &index);
+}
+
+static __always_inline struct vm_slot *find_slot(struct vm_bucket *bucket, __u64 bio)
+{
+  for (int at = 0; at < VM_BUCKET_SLOTS; at++)
+    if (bucket->slots[at].bio == bio) return &bucket->slots[at];
+  return 0;
+}
+
+/* Whoever takes the slot is the only one who knows of this bio until it is sent on, after this event. */
+static __always_inline struct vm_slot *take_slot(struct vm_bucket *bucket, __u64 bio)
+{
+  for (int at = 0; at < VM_BUCKET_SLOTS; at++)
+    if (__sync_val_compare_and_swap(&bucket->slots[at].bio, 0, bio) == 0) return &bucket->slots[at];
+  return 0;
+}
+
+/* Whoever finds no room to remember it has to copy the whole chunk. */
+static __always_inline void remember(__u64 address, __u64 sector, __u64 sectors, __u32 copy)
+{
+  struct vm_bucket *bucket = bucket_of(address);
+  if (!bucket) return lose(VM_LOST_RANGE);
+  struct vm_slot *slot = find_slot(bucket, address);
+  if (slot) {
+    /* Another copy remembered this very bio. Or its memory had a former life whose end nobody saw: that data has
+     * landed. If both had one range it is marked at the end of this life at the latest. */
+    if (copy && slot->sector == sector && slot->sectors == sectors) return;
+    mark(slot->sector, slot->sectors);
+  } else {
+    slot = take_slot(bucket, address);
+  }
+  if (slot) {
+    slot->sector = sector;
+    slot->sectors = sectors;
+  } else {
+    mark_unsure(sector, sectors);
+  }
+}
+
+static __always_inline void note_bio(struct bio *bio, struct place place)
 {
   if (!is_ours(bio->bi_bdev->bd_disk)) return;
-  if (!(bio->bi_opf & 1)) return;
+  if (!(bio->bi_opf & 1)) return; /* OP_MASK leaves the lowest bit as it is */
   __u64 sector = bio->bi_iter.bi_sector, sectors = bio->bi_iter.bi_size >> SECTOR_SHIFT;
   if (!sectors) return;
-  count(copy, sector, sectors);
-  if (!config.mark_at_issue) {
-    __u64 key = (__u64)bio;
-    struct vm_range range = {sector, sectors};
-    /* Either another copy remembered this very bio, or its memory had a former life whose end nobody saw: that data has
-     * landed. Marking is right in both cases. */
-    struct vm_range *known = bpf_map_lookup_elem(&in_flight, &key);
-    if (known) mark(known->sector, known->sectors);
-    if (bpf_map_update_elem(&in_flight, &key, &range, BPF_ANY)) mark_unsure(sector, sectors);
-  }
-  mark(sector, sectors);
+  count(place, sector, sectors);
+  if (config.mark_at_issue)
+    mark(sector, sectors);
+  else
+    remember(address_of(bio), sector, sectors, place.copy);
 }
 
 /* Does not ask whose bio it is: it may have been sent on to another device in place. */
-static __always_inline void mark_bio_end(struct bio *bio)
+static __always_inline void mark_bio(__u64 address)
 {
-  __u64 key = (__u64)bio;
-  struct vm_range *known = bpf_map_lookup_elem(&in_flight, &key);
-  if (!known) return;
-  mark(known->sector, known->sectors);
-  bpf_map_delete_elem(&in_flight, &key);
+  struct vm_bucket *bucket = bucket_of(address);
+  struct vm_slot *slot = bucket ? find_slot(bucket, address) : 0;
+  if (!slot) return;
+  mark(slot->sector, slot->sectors);
+  *(volatile __u64 *)&slot->bio = 0; /* after the mark, which is a barrier */
 }
 
-/* "?": not loaded unless asked for. bpf_write_tracker.cc picks by name: the programs for the kind of device, and as
+/* "?": not loaded unless asked for. tracker_objects.cc picks by name: the programs for the kind of device, and as
  * many copies as the kernel needs. */
 #define COPY(n)                                                                                             \
   SEC("?tp_btf/block_rq_complete")                                                                          \
   int BPF_PROG(on_write_complete_##n, struct request *rq, int error, unsigned int bytes)                    \
   {                                                                                                         \
+    if (!is_needed(n, ctx)) return 0;                                                                       \
     __u64 *levels = enter();                                                                                \
-    mark_request(rq, bytes, n);                                                                             \
+    mark_request(rq, bytes, (struct place){n, level_of(ctx)});                                              \
     leave(levels);                                                                                          \
     return 0;                                                                                               \
   }                                                                                                         \
-  SEC("?tp_btf/block_bio_queue")                                                                            \
+  SEC("?tp_btf/block_bio_queue") /* of tasks only, so it has one level */                                   \
   int BPF_PROG(on_bio_queued_##n, struct bio *bio)                                                          \
   {                                                                                                         \
     __u64 *levels = enter();                                                                                \
-    mark_bio(bio, n);                                                                                       \
+    note_bio(bio, (struct place){n, 0});                                                                    \
     leave(levels);                                                                                          \
     return 0;                                                                                               \
   }                                                                                                         \
-  SEC("?tp_btf/block_bio_complete")                                                                         \
-  int BPF_PROG(on_bio_complete_##n, struct request_queue *queue, struct bio *bio)                           \
+  SEC("?raw_tp/block_bio_complete") /* the address as a number, and no more is needed */                    \
+  int on_bio_complete_##n(struct bpf_raw_tracepoint_args *context)                                          \
   {                                                                                                         \
     __u64 *levels = enter();                                                                                \
-    mark_bio_end(bio);                                                                                      \
+    mark_bio(context->args[1]);                                                                             \
     leave(levels);                                                                                          \
     return 0;                                                                                               \
   }
@@ -353,6 +404,6 @@ COPY(7)
 SEC("?tp_btf/block_rq_issue")
 int BPF_PROG(on_write_issued_0, struct request *rq)
 {
-  mark_request(rq, rq->__data_len, 0);
+  mark_request(rq, rq->__data_len, (struct place){0, 0});
   return 0;
 }

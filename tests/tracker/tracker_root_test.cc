@@ -2,9 +2,12 @@
 // The contract on real devices, and what only the kernel's tracker promises.
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include <boost/asio/thread_pool.hpp>
+#include <bpf/bpf.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +30,19 @@ const bool kMayRun = [] {
   std::fflush(stdout);
   ::_exit(77);
 }();
+
+std::size_t links_in_the_kernel() {
+  std::size_t links = 0;
+  for (__u32 id = 0; ::bpf_link_get_next_id(id, &id) == 0;) ++links;
+  return links;
+}
+
+/// The kernel frees what nobody holds a little later.
+bool comes_to(std::size_t links) {
+  for (int look = 0; look < 200 && links_in_the_kernel() != links; ++look)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return links_in_the_kernel() == links;
+}
 
 template <typename Device>
 class DeviceFixture {
@@ -144,6 +160,28 @@ TEST_CASE("several trackers, of several devices and of one, see their own", "[tr
   require_exactly(drained_from(also_of_first), {{{1}, 1}});
 }
 
+TEST_CASE("trackers of several devices attach their programs once, until the last of them ends", "[tracker][root]") {
+  LoopDevice first(kBlocks * kBlockBytes), second(kBlocks * kBlockBytes);
+  asio::thread_pool pool(1);
+  const std::size_t without = links_in_the_kernel();
+  std::optional<BpfWriteTracker> of_first(std::in_place, pool, first.node());
+  const std::size_t with_one = links_in_the_kernel();
+  CHECK(with_one > without);
+  std::optional<BpfWriteTracker> of_second(std::in_place, pool, second.node());
+  CHECK(links_in_the_kernel() == with_one);
+  of_first.reset();
+  CHECK(links_in_the_kernel() == with_one);
+  DirectWriter(first.node()).write({{1}, 1});
+  DirectWriter(second.node()).write({{2}, 1});
+  require_exactly(drained_from(*of_second), {{{2}, 1}});
+  of_first.emplace(pool, first.node());
+  DirectWriter(first.node()).write({{3}, 1});
+  require_exactly(drained_from(*of_first), {{{3}, 1}});
+  of_first.reset();
+  of_second.reset();
+  CHECK(comes_to(without));
+}
+
 TEST_CASE("a write of part of a block marks the block", "[tracker][root]") {
   LoopDevice device(kBlocks * kBlockBytes);
   asio::thread_pool pool(1);
@@ -223,6 +261,28 @@ TEST_CASE("a tracker whose process lives or that ended in order cannot be adopte
     CHECK_THROWS_AS(BpfWriteTracker::adopt(pool, device.node()), Error);
   }
   CHECK_THROWS_AS(BpfWriteTracker::adopt(pool, device.node()), Error);
+}
+
+TEST_CASE("what a dead process left is not adopted with a map missing", "[tracker][root]") {
+  LoopDevice device(kBlocks * kBlockBytes);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    asio::thread_pool pool(1);
+    BpfWriteTracker tracker(pool, device.node());
+    ::kill(::getpid(), SIGKILL);
+  }
+  ::waitpid(child, nullptr, 0);
+  const TrackedDevice tracked(device.node());
+  const auto end = "-" + std::to_string(tracked.disk_major()) + "-" + std::to_string(tracked.disk_minor()) + "-0";
+  for (const auto& pins : std::filesystem::directory_iterator("/sys/fs/bpf/vmigrate"))
+    if (pins.path().native().ends_with(end)) CHECK(std::filesystem::remove(pins.path() / "unsure"));
+  asio::thread_pool pool(1);
+  try {
+    BpfWriteTracker::adopt(pool, device.node());
+    FAIL("it was adopted");
+  } catch (const Error& failure) {
+    CHECK(failure.code() == Errc::tracking_lost);
+  }
 }
 
 TEST_CASE("a new tracker removes what a dead process left on its device", "[tracker][root]") {
