@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "bench/null_sink.h"
+#include "bench/patient_loop.h"
 #include "bench/quiet_volume.h"
 #include "engine/device_volume.h"
 #include "engine/volume_copier.h"
@@ -83,7 +84,9 @@ Measured copy(asio::thread_pool& pool, const std::filesystem::path& image, Block
   NullTracker tracker(volume.geometry());
   DigestIndex digests(volume.geometry(), std::filesystem::temp_directory_path());
   SteadyClock clock;
-  VolumeCopier copier({tracker, volume, sink, digests, clock, pool});
+  PatientLoop loop;
+  const CopyLane lane{&sink, loop.executor()};
+  VolumeCopier copier({tracker, volume, sink, digests, clock, pool, {&lane, 1}});
   return measure([&] { return copy_once(copier); });
 }
 

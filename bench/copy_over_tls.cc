@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The first round of a migration as two processes, so that what it costs can be counted on each side: image file to
-// image file through the real copier, sink, channel and writer. Nothing of a migration is left out but the container.
+// image file through the real copier, lanes and sink. Nothing of a migration is left out but the container.
 #include "bench/own_loop.h"
 #include "bench/quiet_volume.h"
+#include "bench/round_ends.h"
 #include "bench/two_ends.h"
 #include "engine/image_sink.h"
-#include "migrate/block_writer.h"
-#include "migrate/incoming_lanes.h"
-#include "migrate/remote_block_sink.h"
+#include "migrate/remote_barrier.h"
 
 using namespace vmigrate;
 
@@ -17,8 +16,8 @@ constexpr std::size_t kPoolThreads = 4;
 
 using Channels = std::vector<std::unique_ptr<Channel>>;
 
-/// The first one, and those for the blocks if they are to have their own.
-std::size_t connections(const TwoEnds& ends) { return ends.streams > 1 ? 1 + ends.streams : 1; }
+/// The first one, and those for the blocks.
+std::size_t connections(const TwoEnds& ends) { return 1 + ends.streams; }
 
 std::unique_ptr<Channel> take_first(Channels& channels) {
   auto first = std::move(channels.front());
@@ -47,11 +46,10 @@ Task<> send_round(const TwoEnds& ends, const TlsContext& tls) {
   DigestIndex digests(volume.geometry(), std::filesystem::temp_directory_path());
   Channels channels = co_await dial(ends, tls);
   const auto first = take_first(channels);
-  const bool has_lanes = !channels.empty();
   Pacer pacer(clock, 0);
   OutgoingLanes lanes(std::move(channels), {ends.compression, pacer, {}});
-  RemoteBlockSink sink({*first, digests, clock, cancellation, pacer, has_lanes ? &lanes : nullptr});
-  VolumeCopier copier({tracker, volume, sink, digests, clock, pool, lanes.copy_lanes()});
+  RemoteBarrier barrier({*first, digests, cancellation, lanes});
+  VolumeCopier copier({tracker, volume, barrier, digests, clock, pool, lanes.copy_lanes()});
   const RoundStats stats = co_await copier.copy_round();
   const Message done = Done{};
   co_await first->send(done);
@@ -60,30 +58,6 @@ Task<> send_round(const TwoEnds& ends, const TlsContext& tls) {
 }
 
 // --- receiving -------------------------------------------------------------------------------------------------------
-
-Task<> receive_blocks(Channel& first, IncomingLanes* lanes, BlockWriter& writer, BlockSink& sink,
-                      DigestIndex& digests) {
-  for (;;) {
-    const Message message = co_await first.receive();
-    if (const auto* data = std::get_if<BlockData>(&message)) {
-      const Extent extent{{data->first_block}, data->block_count};
-      co_await writer.write(extent, data->bytes);
-    } else if (const auto* zeroes = std::get_if<BlockZeroes>(&message)) {
-      const Extent extent{{zeroes->first_block}, zeroes->block_count};
-      co_await writer.write_zeroes(extent);
-    } else if (const auto* end = std::get_if<RoundEnd>(&message)) {
-      if (lanes != nullptr) co_await lanes->reach(end->round);
-      co_await writer.settle();
-      co_await sink.flush();
-      const Message ack = RoundAck{end->round, digests.root()};
-      co_await first.send(ack);
-    } else if (std::holds_alternative<Done>(message)) {
-      co_return;
-    } else {
-      throw_unexpected(first, message, "blocks");
-    }
-  }
-}
 
 Task<> receive_round(const TwoEnds& ends, Listener& listener) {
   asio::thread_pool pool(kPoolThreads);
@@ -96,17 +70,9 @@ Task<> receive_round(const TwoEnds& ends, Listener& listener) {
   const auto first = take_first(channels);
   const auto sink = create_image_sink(pool, ends.image, geometry, 0);
   DigestIndex digests(geometry, std::filesystem::temp_directory_path());
-  BlockWriter writer(executor, pool, *sink, digests);
-  const bool has_lanes = !channels.empty();
   IncomingLanes lanes(executor, std::move(channels), {*sink, digests, geometry, clock, {}});
-  std::exception_ptr failure;
-  try {
-    co_await receive_blocks(*first, has_lanes ? &lanes : nullptr, writer, *sink, digests);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  co_await lanes.end();
-  if (failure) std::rethrow_exception(failure);
+  const Copy copy{lanes, *sink, digests};
+  co_await acknowledge_rounds_and_end(*first, copy);
 }
 
 // --- both ends -------------------------------------------------------------------------------------------------------

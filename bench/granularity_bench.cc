@@ -141,7 +141,8 @@ int measure(const Settings& settings) {
   DigestIndex digests(geometry, settings.directory);
   SteadyClock clock;
   BpfWriteTracker tracker(pool, settings.node);
-  VolumeCopier copier({tracker, volume, sink, digests, clock, pool});
+  const CopyLane lane{&sink};
+  VolumeCopier copier({tracker, volume, sink, digests, clock, pool, {&lane, 1}});
   run_on_own_loop(copier.copy_round());
   RandomLoad load(settings, geometry.block_count());
   const auto rounds = copy_live(settings, copier, load);

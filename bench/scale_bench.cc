@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A migration's copying of one huge sparse volume, both sides, with the real tracker, copier, channel, writer and
-// digests: how long rounds and scans take and how much memory each side needs. The destination is a process of its own.
+// A migration's copying of one huge sparse volume, both sides, with the real tracker, copier, lanes and digests:
+// how long rounds and scans take and how much memory each side needs. The destination is a process of its own.
 // bench/scale makes the device, and says what the columns of the one line printed are.
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -23,11 +23,11 @@
 #include "bench/last_round.h"
 #include "bench/own_loop.h"
 #include "bench/quiet_volume.h"
+#include "bench/round_ends.h"
 #include "bench/tracker_map.h"
 #include "engine/image_sink.h"
 #include "engine/tracker/bpf_write_tracker.h"
-#include "migrate/block_writer.h"
-#include "migrate/remote_block_sink.h"
+#include "migrate/remote_barrier.h"
 #include "transport/endpoint.h"
 #include "transport/pki.h"
 
@@ -37,6 +37,7 @@ namespace {
 
 constexpr std::size_t kPoolThreads = 4;
 constexpr int kScans = 5;
+constexpr std::size_t kLanes = 1;
 
 struct Settings {
   std::string node;
@@ -110,28 +111,16 @@ class TimedTracker final : public WriteTracker {
 Task<> receive_rounds(Listener& listener, const Settings& settings, VolumeGeometry geometry) {
   asio::thread_pool pool(kPoolThreads);
   const auto executor = co_await asio::this_coro::executor;
-  const auto channel = co_await listener.accept();
+  SteadyClock clock;
+  const auto first = co_await listener.accept();
+  std::vector<std::unique_ptr<Channel>> channels;
+  while (channels.size() < kLanes) channels.push_back(co_await listener.accept());
   const auto sink = create_image_sink(pool, settings.copy, geometry, 0);
   DigestIndex digests(geometry, settings.directory);
-  BlockWriter writer(executor, pool, *sink, digests);
-  for (;;) {
-    const Message message = co_await channel->receive();
-    if (const auto* data = std::get_if<BlockData>(&message)) {
-      const Extent extent{{data->first_block}, data->block_count};
-      co_await writer.write(extent, data->bytes);
-    } else if (const auto* zeroes = std::get_if<BlockZeroes>(&message)) {
-      const Extent extent{{zeroes->first_block}, zeroes->block_count};
-      co_await writer.write_zeroes(extent);
-    } else if (const auto* end = std::get_if<RoundEnd>(&message)) {
-      co_await writer.settle();
-      co_await sink->flush();
-      const Message ack = RoundAck{end->round, digests.root()};
-      co_await channel->send(ack);
-    } else if (std::holds_alternative<Done>(message)) {
-      listener.close();
-      co_return;
-    }
-  }
+  IncomingLanes lanes(executor, std::move(channels), {*sink, digests, geometry, clock, {}});
+  const Copy copy{lanes, *sink, digests};
+  co_await acknowledge_rounds_and_end(*first, copy);
+  listener.close();
 }
 
 /// Tells its port, receives everything, tells its memory.
@@ -176,20 +165,22 @@ Task<> send_rounds(Endpoint to, const TlsContext& tls, const Settings& settings,
   TimedTracker tracker(pool, settings.node);
   FileVolume volume(open_source(pool, settings.image));
   DigestIndex digests(volume.geometry(), settings.directory);
-  const auto channel = co_await connect(to, tls);
-  channel->set_compression(Compression::none);
+  const auto first = co_await connect(to, tls);
+  std::vector<std::unique_ptr<Channel>> channels;
+  while (channels.size() < kLanes) channels.push_back(co_await connect(to, tls));
   Pacer pacer(clock, 0);
-  RemoteBlockSink sink({*channel, digests, clock, cancellation, pacer});
-  VolumeCopier copier({tracker, volume, sink, digests, clock, pool});
+  OutgoingLanes lanes(std::move(channels), {Compression::none, pacer, {}});
+  RemoteBarrier barrier({*first, digests, cancellation, lanes});
+  VolumeCopier copier({tracker, volume, barrier, digests, clock, pool, lanes.copy_lanes()});
   figures.first = co_await copier.copy_round();
   figures.blocks_written = dirty(settings, volume);
   figures.live = co_await copier.copy_round();
   figures.scan = tracker.longest();
-  sink.set_round_kind(RoundKind::final);
+  barrier.set_round_kind(RoundKind::final);
   const QuietVolume quiet;
   figures.last = co_await copy_the_rest(copier, quiet);
   const Message done = Done{};
-  co_await channel->send(done);
+  co_await first->send(done);
   figures.source_mib = peak_mib();
 }
 

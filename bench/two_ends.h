@@ -33,7 +33,10 @@ int run_one_end(int argc, char** argv, const char* what, Send send, Receive rece
   TwoEnds ends;
   std::string at;
   const std::map<std::string, Compression> compressions{
-      {"automatic", Compression::automatic}, {"none", Compression::none}, {"lz4", Compression::lz4}};
+      {"automatic", Compression::automatic},
+      {"none", Compression::none},
+      {"lz4", Compression::lz4},
+      {"zstd", Compression::zstd}};
   for (const char* end : {"send", "receive"}) {
     CLI::App* one = app.add_subcommand(end);
     one->add_option("at", at, "ADDRESS:PORT where the receiver listens")->required();

@@ -32,21 +32,26 @@ class BlockSource {
   virtual std::optional<Extent> next_data(BlockIndex from) = 0;
 };
 
-/// Where blocks go: a device or file on the destination, the network on the source.
-class BlockSink {
+/// What keeps order among writes, and makes them last.
+class WriteBarrier {
  public:
-  virtual ~BlockSink() = default;
+  virtual ~WriteBarrier() = default;
+  /// Every earlier write is carried out before any later one, which may be to the same blocks. What keeps its order
+  /// needs nothing for that.
+  virtual Task<> settle() { co_return; }
+  /// Every earlier write has been carried out and would survive a power cut.
+  virtual Task<> flush() = 0;
+};
+
+/// Where blocks go: a device or file on the destination, a connection on the source.
+class BlockSink : public WriteBarrier {
+ public:
   /// Throws when nothing can be written any more, for those who have not had anything to write for a while.
   virtual void check() const {}
   /// Writes extent.bytes() bytes. `blocks` must stay valid until the task ends. 1 <= extent.count <= kExtentBlocksMax.
   virtual Task<> write(Extent extent, std::span<const std::byte> blocks) = 0;
   /// Makes the extent, of any length, read as zeroes afterwards.
   virtual Task<> write_zeroes(Extent extent) = 0;
-  /// Every earlier write is carried out before any later one, which may be to the same blocks. What keeps its order
-  /// needs nothing for that.
-  virtual Task<> settle() { co_return; }
-  /// Every earlier write has been carried out and would survive a power cut.
-  virtual Task<> flush() = 0;
 };
 
 }  // namespace vmigrate

@@ -31,18 +31,19 @@ struct Sample {
 };
 
 /// A round that compared much and sent little measured the disk.
-bool tells_of_the_link(const RoundStats& round) {
-  return !round.compares || round.data_bytes >= kBandwidthSampleBytes;
+bool tells_of_the_link(const RoundStats& round, std::uint64_t RoundStats::*bytes) {
+  return !round.compares || round.*bytes >= kBandwidthSampleBytes;
 }
 
-/// The latest rounds, back to the one that makes the sample large enough; none if no round tells of the link.
-std::optional<Sample> latest_sample(std::span<const RoundStats> rounds) {
+/// The latest rounds, back to the one that makes the sample large enough; none if no round tells of the link. `bytes`:
+/// before compression or after it.
+std::optional<Sample> latest_sample(std::span<const RoundStats> rounds, std::uint64_t RoundStats::*bytes) {
   std::optional<Sample> sample;
   for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) {
     if (sample && sample->bytes >= kBandwidthSampleBytes) break;
-    if (!tells_of_the_link(*round)) continue;
+    if (!tells_of_the_link(*round, bytes)) continue;
     if (!sample) sample.emplace();
-    sample->bytes += round->data_bytes;
+    sample->bytes += *round.*bytes;
     sample->duration += round->duration;
   }
   return sample;
@@ -56,7 +57,7 @@ Duration time_to_send(std::uint64_t bytes, const std::optional<Sample>& sample) 
   const auto nanoseconds =
       static_cast<double>(sample->duration.count()) * (static_cast<double>(bytes) / static_cast<double>(sample->bytes));
   const auto longest = static_cast<double>(kUnknown.count());
-  return Duration(static_cast<Duration::rep>(std::min(nanoseconds, longest)));
+  return Duration(std::llround(std::min(nanoseconds, longest)));
 }
 
 bool has_not_shrunk(std::span<const RoundStats> rounds, std::size_t index) {
@@ -97,10 +98,15 @@ std::string in_milliseconds(Duration duration) {
 
 Duration ConvergencePolicy::estimated_downtime(std::span<const RoundStats> rounds) const {
   MIGRATE_ASSERT(!rounds.empty());
-  const auto sample = frozen_bytes_per_second > 0
-                          ? std::optional(Sample{frozen_bytes_per_second, std::chrono::seconds(1)})
-                          : latest_sample(rounds);
-  return fixed_downtime + time_to_send(rounds.back().bytes_left + memory_bytes, sample);
+  if (frozen_bytes_per_second > 0) {
+    const Sample as_told{frozen_bytes_per_second, std::chrono::seconds(1)};
+    return fixed_downtime + time_to_send(rounds.back().bytes_left + memory_bytes, as_told);
+  }
+  const auto blocks = latest_sample(rounds, &RoundStats::data_bytes);
+  const auto wire = latest_sample(rounds, &RoundStats::wire_bytes);
+  const bool is_link_known = wire && wire->bytes >= kBandwidthSampleBytes;
+  return fixed_downtime + time_to_send(rounds.back().bytes_left, blocks) +
+         time_to_send(memory_bytes, is_link_known ? wire : blocks);
 }
 
 Decision ConvergencePolicy::decide(std::span<const RoundStats> rounds) const {

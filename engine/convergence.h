@@ -48,7 +48,8 @@ struct ConvergencePolicy {
   /// been held back by --bandwidth. 0: what is sent while frozen goes as fast as the rounds did.
   std::uint64_t frozen_bytes_per_second = 0;
 
-  /// The downtime if the freeze came now. `rounds` is not empty.
+  /// The downtime if the freeze came now: blocks compress as those of the rounds did, and memory not at all, once
+  /// rounds have filled the link for a while. `rounds` is not empty.
   Duration estimated_downtime(std::span<const RoundStats> rounds) const;
   /// After the last of `rounds` (not empty): freeze_now when the estimate fits downtime_max, or there is nothing left;
   /// at the round cap or when the dirty set stopped shrinking, throttle as long as there is a further step, then what

@@ -55,9 +55,6 @@ class CopyBatch {
   /// Of blocks that are zeroes now, whether they have to be handed on or not.
   std::uint64_t zero_bytes() const { return zero_blocks_ * kBlockBytes; }
 
-  /// Every block of the round before this one is in this batch or an earlier one.
-  BlockIndex end;
-
  private:
   struct Free {
     void operator()(std::byte* bytes) const { std::free(bytes); }

@@ -14,7 +14,6 @@ bool CopyPlan::fill(CopyBatch& batch) {
       take_data(batch);
     }
   }
-  batch.end = run_.first;
   return !batch.empty();
 }
 

@@ -12,23 +12,30 @@
 #include "base/error.h"
 
 namespace vmigrate {
+namespace {
+
+asio::any_io_executor executor_of(const CopyLane& lane, const asio::any_io_executor& own) {
+  return lane.executor ? lane.executor : own;
+}
+
+}  // namespace
 
 /// The lanes use what copy() owns, so its frame does not go before they have come to rest.
 class ParallelCopy::Rest {
  public:
-  Rest(ParallelCopy& copy, const asio::any_io_executor& executor) : copy_(copy), executor_(executor) {}
+  Rest(ParallelCopy& copy, const asio::any_io_executor& own) : copy_(copy), own_(own) {}
   Rest(const Rest&) = delete;
   ~Rest() {
     std::unique_lock lock(copy_.mutex_);
     copy_.is_stopping_ = true;
-    // Those of a simulation never run again once its loop goes.
-    if (copy_.parts_.lanes.front().executor == executor_) return;
+    // What shares our executor never runs again once its loop goes.
+    if (executor_of(copy_.parts_.lanes.front(), own_) == own_) return;
     copy_.at_rest_.wait(lock, [this] { return copy_.running_ == 0; });
   }
 
  private:
   ParallelCopy& copy_;
-  asio::any_io_executor executor_;
+  asio::any_io_executor own_;
 };
 
 Task<> ParallelCopy::copy(const DirtySet& blocks) {
@@ -38,11 +45,13 @@ Task<> ParallelCopy::copy(const DirtySet& blocks) {
   asio::experimental::channel<void(boost::system::error_code, std::exception_ptr)> ends(executor, parts_.lanes.size());
   running_ = parts_.lanes.size();
   const Rest rest(*this, executor);
-  for (const CopyLane& lane : parts_.lanes)
-    asio::co_spawn(lane.executor, work(*lane.sink, plan), [this, &ends, executor](std::exception_ptr failure) {
+  for (const CopyLane& lane : parts_.lanes) {
+    const auto end = [this, &ends, executor](std::exception_ptr failure) {
       asio::post(executor, [&ends, failure] { ends.try_send(boost::system::error_code{}, failure); });
       leave();
-    });
+    };
+    asio::co_spawn(executor_of(lane, executor), work(*lane.sink, plan), end);
+  }
   // They are waited for even when we have been cancelled.
   const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
@@ -58,6 +67,7 @@ Task<> ParallelCopy::copy(const DirtySet& blocks) {
   if (first_failure) std::rethrow_exception(first_failure);
   if (is_stopping_) throw Error(Errc::cancelled, "the copy was interrupted");
   totals_.copied_until = plan.position();   // no lane has anything left that it took
+  MIGRATE_ASSERT(is_ending_early_ || !blocks.next_run(totals_.copied_until));
 }
 
 void ParallelCopy::end_early() noexcept {

@@ -14,10 +14,10 @@
 
 namespace vmigrate {
 
-/// A way to the destination with a thread of its own, which may be kept waiting.
+/// A way to where the blocks go. Its thread may be kept waiting.
 struct CopyLane {
-  asio::any_io_executor executor;
-  BlockSink* sink = nullptr;   ///< used on `executor` only; its flush() is never called
+  BlockSink* sink = nullptr;             ///< used on `executor` only; neither settle() nor flush() is called
+  asio::any_io_executor executor = {};   ///< empty: whoever awaits copy() shares its own
 };
 
 /// Each lane takes the next batch of 1 MiB as soon as it has handed on its last one, reads, digests and hands it on: no

@@ -5,11 +5,8 @@
 #include <exception>
 #include <utility>
 
-#include <boost/asio/this_coro.hpp>
-
 #include "base/assert.h"
 #include "base/error.h"
-#include "engine/copy_pipeline.h"
 
 namespace vmigrate {
 namespace {
@@ -26,6 +23,7 @@ VolumeCopier::VolumeCopier(Parts parts)
       hot_(pending_.block_count()),
       last_round_(pending_.block_count(), kLastRoundBytesMax) {
   MIGRATE_ASSERT(tracker_->geometry() == parts_.from.geometry());
+  MIGRATE_ASSERT(!parts_.lanes.empty());
   pending_.add_all();
 }
 
@@ -39,7 +37,7 @@ Task<RoundStats> VolumeCopier::copy_round() {
   co_await copy_pending(stats);
   if (!hot_.empty() && !is_ending_early_) co_await copy_hot(stats);
   take_back_hot();
-  co_await parts_.to.flush();
+  co_await parts_.barrier.flush();
   stats.duration = parts_.clock.now() - start;
   ++rounds_done_;
   co_await drain_live();
@@ -62,10 +60,10 @@ Task<RoundStats> VolumeCopier::copy_final_round(const QuietVolume& quiet) {
     co_await tracker_->drain_rest_into(pending_, quiet);
     if (pending_.empty()) break;
     if (pass == kFinalPassesMax) throw Error(Errc::copy_failed, "something writes to the volume although it is frozen");
-    if (pass > 0) co_await parts_.to.settle();   // these may have been handed on in the pass before
+    if (pass > 0) co_await parts_.barrier.settle();   // these may have been handed on in the pass before
     co_await copy_pending(stats);
   }
-  co_await parts_.to.flush();
+  co_await parts_.barrier.flush();
   stats.duration = parts_.clock.now() - start;
   ++rounds_done_;
   co_return stats;
@@ -77,9 +75,9 @@ Task<RoundStats> VolumeCopier::copy_differences() {
   const auto start = parts_.clock.now();
   pending_.add_all();
   hot_.clear();
-  co_await parts_.to.settle();   // a pass of the final round may have handed on some of these
+  co_await parts_.barrier.settle();   // a pass of the final round may have handed on some of these
   co_await copy_pending(stats);
-  co_await parts_.to.flush();
+  co_await parts_.barrier.flush();
   stats.duration = parts_.clock.now() - start;
   ++rounds_done_;
   if (is_ending_early_) stats.bytes_left = co_await bytes_left();
@@ -115,7 +113,7 @@ Task<> VolumeCopier::copy_hot(RoundStats& stats) {
   co_await tracker_->drain_into(pending_);
   hot_.remove_all_of(pending_);
   std::swap(hot_, pending_);       // pending now, and pending in the next round
-  co_await parts_.to.settle();     // sets that took more than they were given may overlap
+  co_await parts_.barrier.settle();     // sets that took more than they were given may overlap
   co_await copy_pending(stats);
 }
 
@@ -145,42 +143,11 @@ std::uint64_t VolumeCopier::pending_data_bytes() const {
   return blocks * kBlockBytes;
 }
 
+/// On failure some of it was handed on all the same: the digests tell which.
 Task<> VolumeCopier::copy_pending(RoundStats& stats) {
   if (is_ending_early_) co_return;
   auto blocks = std::exchange(pending_, DirtySet(pending_.block_count()));
   stats.blocks_dirty += blocks.count();
-  std::exception_ptr failure;
-  try {
-    if (parts_.lanes.empty()) co_await copy_in_order(blocks, stats);
-    else co_await copy_over_lanes(blocks, stats);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (failure || is_ending_early_) pending_.add(blocks);
-  if (failure) std::rethrow_exception(failure);
-}
-
-/// On failure, or when it ended early, `blocks` are those that were not handed on.
-Task<> VolumeCopier::copy_in_order(DirtySet& blocks, RoundStats& stats) {
-  const auto executor = co_await asio::this_coro::executor;
-  CopyPipeline pipeline({parts_.from, parts_.to, parts_.digests, parts_.pool}, executor);
-  std::exception_ptr failure;
-  end_copy_early_ = [&pipeline] { pipeline.end_early(); };
-  try {
-    co_await pipeline.copy(blocks);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  end_copy_early_ = {};
-  stats.data_bytes += pipeline.totals().data_bytes;
-  stats.zero_bytes += pipeline.totals().zero_bytes;
-  if (!failure && !is_ending_early_) co_return;
-  blocks.remove({{0}, pipeline.totals().copied_until.value});
-  if (failure) std::rethrow_exception(failure);
-}
-
-/// On failure some of `blocks` were handed on: the digests tell which. When it ended early `blocks` are the others.
-Task<> VolumeCopier::copy_over_lanes(DirtySet& blocks, RoundStats& stats) {
   ParallelCopy copy({parts_.from, parts_.digests, parts_.lanes});
   std::exception_ptr failure;
   end_copy_early_ = [&copy] { copy.end_early(); };
@@ -190,8 +157,9 @@ Task<> VolumeCopier::copy_over_lanes(DirtySet& blocks, RoundStats& stats) {
     failure = std::current_exception();
   }
   end_copy_early_ = {};
+  if (!failure && is_ending_early_) blocks.remove({{0}, copy.totals().copied_until.value});
+  if (failure || is_ending_early_) pending_.add(blocks);
   if (failure) std::rethrow_exception(failure);
-  if (is_ending_early_) blocks.remove({{0}, copy.totals().copied_until.value});
   stats.data_bytes += copy.totals().data_bytes;
   stats.zero_bytes += copy.totals().zero_bytes;
 }

@@ -15,26 +15,26 @@
 namespace vmigrate {
 
 /// Copies what changed, one round per call. The loop, and the decision to end it, belong to the caller.
-/// Reading runs ahead of writing by a bounded number of extents, so memory does not depend on the volume's size.
+/// Each lane holds one batch at a time, so memory does not depend on the volume's size.
 class VolumeCopier {
  public:
   struct Parts {
     WriteTracker& tracker;  ///< armed before construction, so that round 1 misses nothing
     Volume& from;
-    BlockSink& to;
-    DigestIndex& digests;  ///< of what was handed on
+    WriteBarrier& barrier;            ///< for what all lanes wrote together
+    DigestIndex& digests;             ///< of what was handed on
     Clock& clock;
-    asio::thread_pool& pool;  ///< reads, zero scans and digests run here
-    std::span<const CopyLane> lanes = {};   ///< to the same place as `to`, instead of it but for its ends of rounds
+    asio::thread_pool& pool;          ///< looks for holes in what is left
+    std::span<const CopyLane> lanes;  ///< where the blocks go: at least one
   };
   explicit VolumeCopier(Parts parts);
 
   /// Round 1 looks at every block that may hold data; later rounds look at what was written meanwhile. A block is
-  /// handed on when it differs from what `digests` recorded as handed on before, zeroes included: the sink and
-  /// `digests` must agree when round 1 begins, be it as zeroes. Ends with sink.flush(), then drains: bytes_left is what
-  /// the next round starts with. wire_bytes is left to the caller. On failure the round may be copied in part; what was
-  /// not handed on stays dirty, so that another call goes on where this one ended. After a failed flush() nobody knows
-  /// what the sink holds: start again with a new one.
+  /// handed on when it differs from what `digests` recorded as handed on before, zeroes included: the copy and
+  /// `digests` must agree when round 1 begins, be it as zeroes. Ends with barrier.flush(), then drains: bytes_left is
+  /// what the next round starts with. wire_bytes is left to the caller. On failure the round may be copied in part, and
+  /// all of it stays dirty: another call looks at it again, and hands on what was not handed on. After a failed flush()
+  /// nobody knows what the copy holds: start again with a new one.
   /// Blocks that the round before looked at as well come last, and only if nobody wrote them meanwhile: what is written
   /// in every round would be sent in vain in each but the last.
   Task<RoundStats> copy_round();
@@ -60,8 +60,6 @@ class VolumeCopier {
   Task<> copy_hot(RoundStats& stats);
   void take_back_hot();
   Task<> copy_pending(RoundStats& stats);
-  Task<> copy_in_order(DirtySet& blocks, RoundStats& stats);
-  Task<> copy_over_lanes(DirtySet& blocks, RoundStats& stats);
 
   Parts parts_;
   WriteTracker* tracker_;  ///< parts_.tracker until it is replaced

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migrate/arrival_image.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <cstdio>  // renameat2
 #include <ctime>
 
 #include "base/durable.h"
@@ -54,10 +56,12 @@ std::unique_ptr<BlockSink> ArrivalImage::make(asio::thread_pool& pool) {
 }
 
 /// Once its new name is on the disk its note goes: from here on it is our image, and kept as such. False if somebody
-/// has removed it meanwhile, or it is on another mount after all.
+/// has removed it meanwhile, it is on another mount after all, or the file system cannot rename without replacing:
+/// what stands in the way is not ours.
 bool ArrivalImage::take_base() {
-  if (std::rename(waybill_.base->image.c_str(), path_.c_str()) != 0) {
-    if (errno == ENOENT || errno == EXDEV) return false;
+  if (::renameat2(AT_FDCWD, waybill_.base->image.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno == ENOENT || errno == EXDEV || errno == EINVAL) return false;
+    if (errno == EEXIST) throw Error(Errc::already_exists, path_.native() + " exists already");
     throw Error(errno, "rename", waybill_.base->image.native());
   }
   is_there_ = true;

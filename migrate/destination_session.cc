@@ -10,15 +10,15 @@
 #include "migrate/base_digests.h"
 #include "migrate/image_stream.h"
 #include "migrate/lane_start.h"
-#include "migrate/remote_block_sink.h"
+#include "migrate/remote_barrier.h"
 
 namespace vmigrate {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCopyTimeout = 1h;      // a source that compares a large image sends nothing meanwhile
-constexpr auto kLanesTimeout = 8760h;  // while others, with a timeout of their own, carry a round's blocks
+constexpr auto kCheckpointTimeout = 1h;   // the source stands still then, and gives up long before
+constexpr auto kLanesTimeout = 8760h;     // while others, with a timeout of their own, carry a round's blocks
 
 /// Whether the source is alive, and ended it by itself.
 bool is_hang_up(std::exception_ptr thrown) {
@@ -78,6 +78,9 @@ Task<> DestinationSession::run_steps(const Open& open) {
 
 Task<> DestinationSession::judge(const Open& open) {
   outcome_.offer = offer_from_json(open.offer);
+  streams_ = outcome_.offer.is_dry_run ? 0 : outcome_.offer.options.streams;
+  if (streams_ == 0 && !outcome_.offer.is_dry_run)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " offers no connection for the blocks");
   Answer answer = co_await parts_.host.check(outcome_.offer);
   answer.agent = parts_.agent_address;
   answer.offer_checksum = checksum_of(open.offer);
@@ -85,9 +88,8 @@ Task<> DestinationSession::judge(const Open& open) {
   if (!outcome_.offer.is_dry_run) co_await make_room();
   if (!outcome_.offer.is_dry_run) answer.base_bytes = base_ ? used_bytes(*base_) : 0;
   const auto executor = co_await asio::this_coro::executor;
-  streams_ = outcome_.offer.options.streams;
-  answer.streams = outcome_.offer.is_dry_run ? 0 : streams_;
-  if (answer.streams > 1 && parts_.dialled.empty())
+  answer.streams = streams_;
+  if (answer.streams > 0 && parts_.dialled.empty())
     desk_.emplace(executor, parts_.switchboard, id_, parts_.channel.certified_names());
   const Message accept = Accept{open.id, to_json(answer)};
   co_await parts_.channel.send(accept);
@@ -102,8 +104,6 @@ Task<> DestinationSession::make_room() {
                         .offer = outcome_.offer};
   arrival_ = co_await parts_.host.prepare(waybill);
   base_ = arrival_->base();
-  const auto executor = co_await asio::this_coro::executor;
-  writer_ = std::make_unique<BlockWriter>(executor, parts_.pool, arrival_->sink(), arrival_->digests());
 }
 
 /// Dry run: counts filler until the source has measured the link.
@@ -128,7 +128,6 @@ Task<> DestinationSession::answer_link_probes() {
 // --- receiving ----------------------------------------------------------------------------------------------------
 
 Task<> DestinationSession::open_lanes() {
-  if (streams_ <= 1) co_return;
   Channels channels;
   if (desk_) {
     const Expected expected{*desk_, id_, streams_};
@@ -156,7 +155,7 @@ Task<> DestinationSession::tell_base() {
 Task<> DestinationSession::receive_everything() {
   co_await open_lanes();
   co_await tell_base();
-  parts_.channel.set_idle_timeout(lanes_ ? Duration(kLanesTimeout) : Duration(kCopyTimeout));
+  parts_.channel.set_idle_timeout(kLanesTimeout);
   bool is_complete = false;
   while (!is_complete) {
     const Message message = co_await next_message();
@@ -165,7 +164,8 @@ Task<> DestinationSession::receive_everything() {
   stage_->enter(DestinationEvent::verified);
 }
 
-/// A connection for blocks that fails ends it at once, unless the peer hung up: then the first one says why.
+/// A connection for blocks that fails ends it at once, unless the peer hung up: then the first one has a moment to say
+/// why.
 Task<Message> DestinationSession::next_message() {
   using namespace asio::experimental::awaitable_operators;
   if (heard_) co_return *std::exchange(heard_, std::nullopt);
@@ -180,13 +180,7 @@ Task<Message> DestinationSession::next_message() {
 
 /// One message of the copy. True when it was the verified Manifest, the last one.
 Task<bool> DestinationSession::take(const Message& message) {
-  if (const auto* data = std::get_if<BlockData>(&message)) {
-    const Extent extent = checked(data->first_block, data->block_count);
-    co_await writer_->write(extent, data->bytes);
-  } else if (const auto* zeroes = std::get_if<BlockZeroes>(&message)) {
-    const Extent extent = checked(zeroes->first_block, zeroes->block_count);
-    co_await writer_->write_zeroes(extent);
-  } else if (const auto* end = std::get_if<RoundEnd>(&message)) {
+  if (const auto* end = std::get_if<RoundEnd>(&message)) {
     co_await end_round(*end);
   } else if (const auto* chunk = std::get_if<ImageChunk>(&message)) {
     co_await store_chunk(parts_.pool, *chunk, arrival_->checkpoint());
@@ -195,22 +189,16 @@ Task<bool> DestinationSession::take(const Message& message) {
     co_await verify_image(parts_.pool, *manifest, arrival_->checkpoint());
     co_return true;
   } else {
-    throw_unexpected(parts_.channel, message, "BlockData");
+    throw_unexpected(parts_.channel, message, "RoundEnd");
   }
   co_return false;
 }
 
-Extent DestinationSession::checked(std::uint64_t first, std::uint64_t count) const {
-  if (has_final_round_ || lanes_)
-    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " sent blocks " +
-                                              (lanes_ ? "over the first connection" : "after the final round"));
-  return checked_extent({outcome_.offer.volume_bytes}, first, count, parts_.channel.peer_name());
-}
-
 /// Flushes before it acknowledges: what is acknowledged survives a power cut.
 Task<> DestinationSession::end_round(const RoundEnd& end) {
-  if (lanes_) co_await lanes_->reach(end.round);
-  else co_await writer_->settle();
+  if (!lanes_)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " ended a round after the final one");
+  co_await lanes_->reach(end.round);
   if (end.kind != static_cast<std::uint8_t>(RoundKind::settle)) co_await arrival_->sink().flush();
   Bits128 root = arrival_->digests().root();
   if (end.kind == static_cast<std::uint8_t>(RoundKind::final_and_verify)) root = co_await arrival_->digest_again();
@@ -233,7 +221,7 @@ Task<> DestinationSession::end_lanes() {
   if (!lanes_) co_return;
   co_await lanes_->end();
   lanes_.reset();
-  parts_.channel.set_idle_timeout(kCopyTimeout);
+  parts_.channel.set_idle_timeout(kCheckpointTimeout);
 }
 
 // --- the hand-over ------------------------------------------------------------------------------------------------
@@ -311,14 +299,6 @@ Leftovers DestinationSession::leftovers_after(Errc code, bool has_hung_up) const
 
 Task<> DestinationSession::discard(Leftovers leftovers) {
   co_await end_lanes();
-  if (writer_) {
-    try {
-      co_await writer_->settle();
-    } catch (const std::exception&) {
-      // It is the failure we are recovering from, or one that no longer matters.
-    }
-    writer_.reset();
-  }
   if (!arrival_) co_return;
   if (is_undecided_) arrival_->leave_as_it_is();
   else co_await arrival_->discard(leftovers);

@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "migrate/arrival.h"
-#include "migrate/block_writer.h"
 #include "migrate/failure.h"
 #include "migrate/incoming_lanes.h"
 #include "migrate/progress.h"
@@ -66,8 +65,6 @@ class DestinationSession {
   Task<> discard(Leftovers leftovers);
   Task<> tell(const Message& message);
 
-  Extent checked(std::uint64_t first, std::uint64_t count) const;
-
   Parts parts_;
   std::optional<DestinationStage> stage_;
   std::string agent_;
@@ -75,14 +72,12 @@ class DestinationSession {
   ArrivalOutcome outcome_;
   std::unique_ptr<Arrival> arrival_;
   std::unique_ptr<BlockSource> base_;        ///< until it was told
-  std::unique_ptr<BlockWriter> writer_;
   std::optional<Switchboard::Desk> desk_;    ///< until the connections for blocks have joined
   std::optional<Message> heard_;             ///< over the first connection meanwhile
-  std::unique_ptr<IncomingLanes> lanes_;     ///< none where the first connection carries the blocks
+  std::unique_ptr<IncomingLanes> lanes_;     ///< from when they have joined to the end of the last round
   std::uint32_t streams_ = 0;                ///< granted
   bool has_final_round_ = false;
   bool is_undecided_ = false;   ///< a record failed: the next look at the waybill decides
-  std::uint64_t round_blocks_ = 0;
 };
 
 }  // namespace vmigrate

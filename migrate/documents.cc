@@ -18,7 +18,8 @@ NLOHMANN_JSON_SERIALIZE_ENUM(TrackerKind, {{TrackerKind::automatic, "auto"},
                                            {TrackerKind::rescan, "rescan"}})
 NLOHMANN_JSON_SERIALIZE_ENUM(Compression, {{Compression::automatic, "auto"},
                                            {Compression::none, "none"},
-                                           {Compression::lz4, "lz4"}})
+                                           {Compression::lz4, "lz4"},
+                                           {Compression::zstd, "zstd"}})
 
 namespace {
 

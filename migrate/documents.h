@@ -43,7 +43,7 @@ struct MigrationOptions {
   bool verifies = false;  ///< while frozen both sides read the whole image again and compare
   std::uint64_t bandwidth_max = 0;                     ///< while it runs, bytes per second; 0: as fast as it goes
   std::uint64_t switchover_bandwidth_max = 0;          ///< the same while it stands still
-  std::uint32_t streams = 0;                           ///< connections for blocks; 0: what suits the source; 1: none
+  std::uint32_t streams = 0;                           ///< connections for blocks; 0: what suits the source
   std::chrono::seconds keep_source{24 * 3600};         ///< how long the source keeps its copy, renamed
   bool resumes = true;                                 ///< begins with what the destination has of it already
   bool keeps_partial = false;                          ///< what has arrived is kept even if it is cancelled
@@ -74,7 +74,7 @@ struct Answer {
   std::string image;                    ///< where the copy will be, for the report
   std::string agent;                    ///< where Ask reaches the destination's agent; empty if it has none
   std::uint32_t offer_checksum = 0;     ///< of the offer as it arrived, see checksum_of()
-  std::uint32_t streams = 0;            ///< connections for blocks that may join; below 2: none
+  std::uint32_t streams = 0;            ///< connections for blocks that may join; 0: it is a dry run
   std::uint64_t base_bytes = 0;         ///< data of an earlier copy to begin with, whose digests follow; 0: none
 };
 

@@ -8,7 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
-#include "migrate/block_writer.h"
+#include "base/error.h"
 
 namespace vmigrate {
 namespace {
@@ -27,6 +27,14 @@ bool is_hang_up(std::exception_ptr failure) {
   } catch (...) {
     return false;
   }
+}
+
+/// The blocks a peer speaks of. Throws Error(Errc::protocol_violation) unless they are within the volume.
+Extent checked_extent(VolumeGeometry geometry, std::uint64_t first, std::uint64_t count, const std::string& peer) {
+  const std::uint64_t blocks = geometry.block_count();
+  if (count == 0 || first >= blocks || count > blocks - first)
+    throw Error(Errc::protocol_violation, peer + " sent blocks outside of the image");
+  return {{first}, count};
 }
 
 }  // namespace

@@ -77,10 +77,10 @@ std::optional<KeptCopy> find_base(const KeptCopies& copies, const std::string& c
 
 std::string to_json(const KeptCopy& copy) {
   json document = {{"container", copy.container},
-                         {"migration", to_hex(copy.migration)},
-                         {"image", copy.image.native()},
-                         {"bundle", copy.bundle.native()},
-                         {"until", copy.until}};
+                   {"migration", to_hex(copy.migration)},
+                   {"image", copy.image.native()},
+                   {"bundle", copy.bundle.native()},
+                   {"until", copy.until}};
   if (copy.is_partial) document["partial"] = true;
   return document.dump();
 }

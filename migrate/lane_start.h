@@ -12,8 +12,7 @@
 
 namespace vmigrate {
 
-/// What --streams=0 means on this host: as many as its cores can keep busy, at most 4. With 1 the first connection
-/// carries the blocks as well.
+/// What --streams=0 means on this host: as many as its cores can keep busy, at most 4.
 std::uint32_t default_streams();
 
 using Channels = std::vector<std::unique_ptr<Channel>>;

@@ -13,7 +13,10 @@ const std::map<std::string, TimeoutAction> kTimeoutActions = {{"cancel", Timeout
 const std::map<std::string, TrackerKind> kTrackers = {
     {"auto", TrackerKind::automatic}, {"bpf", TrackerKind::bpf}, {"rescan", TrackerKind::rescan}};
 const std::map<std::string, Compression> kCompressions = {
-    {"auto", Compression::automatic}, {"none", Compression::none}, {"lz4", Compression::lz4}};
+    {"auto", Compression::automatic},
+    {"none", Compression::none},
+    {"lz4", Compression::lz4},
+    {"zstd", Compression::zstd}};
 
 /// Everything CLI11 writes into, in one place that outlives the parse.
 struct Storage {
@@ -83,14 +86,14 @@ void add_migrate_options(CLI::App& app, Storage& storage) {
       ->transform(CLI::CheckedTransformer(kTimeoutActions))->default_str("cancel");
   app.add_option("--tracker", options.tracker, "how writes are remembered: auto, bpf or rescan")
       ->transform(CLI::CheckedTransformer(kTrackers))->default_str("auto");
-  app.add_option("--compress", options.compression, "auto, none or lz4")
+  app.add_option("--compress", options.compression, "auto, none, lz4 or zstd")
       ->transform(CLI::CheckedTransformer(kCompressions))->default_str("auto");
   app.add_option("--bandwidth", options.bandwidth_max, "limit while it runs, in bytes per second, with K, M or G")
       ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
   app.add_option("--switchover-bandwidth", options.switchover_bandwidth_max,
                  "limit while it stands still; default: none")
       ->transform(CLI::AsSizeValue(false))->transform(kNotNegative);
-  app.add_option("--streams", options.streams, "connections for the image; 1: only the first; 0: as many as help")
+  app.add_option("--streams", options.streams, "connections for the image; 0: as many as help")
       ->check(CLI::Range(0U, kStreamsMax))
       ->capture_default_str();
   app.add_flag("--verify", options.verifies, "while frozen, both sides read the whole image again and compare");

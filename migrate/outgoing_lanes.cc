@@ -45,7 +45,7 @@ OutgoingLanes::OutgoingLanes(std::vector<std::unique_ptr<Channel>> channels, con
     channel->set_compression(parts.compression);
     auto& lane = lanes_.emplace_back(std::make_unique<DataLane>(std::move(channel), parts.instead_of_threads));
     auto& sink = sinks_.emplace_back(std::make_unique<Sink>(lane->channel(), parts.pacer));
-    copy_lanes_.push_back({lane->executor(), sink.get()});
+    copy_lanes_.push_back({sink.get(), lane->executor()});
   }
 }
 

@@ -30,16 +30,17 @@ Task<> Precedence::Place::wait_for_turn(Clock& clock, const Cancellation& cancel
     co_await clock.sleep_for(kLookForTurnEvery);
 }
 
-void Precedence::Place::stand_still(TimePoint now, Duration at_most) {
+void Precedence::Place::take_link(TimePoint now, Duration at_most) {
   if (all_ == nullptr) return;
   const std::lock_guard lock(all_->mutex_);
-  if (!has_left_) all_->standing_still_[this] = now + at_most;
+  if (!has_left_) all_->sending_the_rest_[this] = now + at_most;
 }
 
 void Precedence::Place::has_sent() noexcept {
   if (all_ == nullptr) return;
   const std::lock_guard lock(all_->mutex_);
-  all_->standing_still_.erase(this);
+  all_->turns_.remove(this);
+  all_->sending_the_rest_.erase(this);
 }
 
 void Precedence::Place::leave() noexcept {
@@ -47,7 +48,7 @@ void Precedence::Place::leave() noexcept {
   const std::lock_guard lock(all_->mutex_);
   has_left_ = true;
   all_->turns_.remove(this);
-  all_->standing_still_.erase(this);
+  all_->sending_the_rest_.erase(this);
 }
 
 /// However many connections wait at once, it is one time that passes.
@@ -89,9 +90,9 @@ Duration Precedence::Place::take_waited() {
 /// Nothing if nobody does, or if that is none of this one's business.
 std::optional<TimePoint> Precedence::others_need_it_until(const Place& place) const {
   const std::lock_guard lock(mutex_);
-  if (place.has_left_ || standing_still_.contains(&place)) return std::nullopt;
+  if (place.has_left_ || sending_the_rest_.contains(&place)) return std::nullopt;
   std::optional<TimePoint> latest;
-  for (const auto& [other, until] : standing_still_) latest = std::max(latest, std::optional(until));
+  for (const auto& [other, until] : sending_the_rest_) latest = std::max(latest, std::optional(until));
   return latest;
 }
 

@@ -37,9 +37,9 @@ class Precedence {
     bool take_turn();
     /// Returns when the turn is ours, after `patience`, or when it is cancelled.
     Task<> wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience);
-    /// From now on the container stands still: others make way, until has_sent() or for `at_most`.
-    void stand_still(TimePoint now, Duration at_most);
-    /// Everything is with the destination: the link is the others' again, the turn is still ours.
+    /// The container stands still, and what is left of it goes: others make way, until has_sent() or for `at_most`.
+    void take_link(TimePoint now, Duration at_most);
+    /// Everything is with the destination: the link is the others' again, and the turn is the next one's.
     void has_sent() noexcept;
     /// It is over: moved, failed or cancelled. Later calls do nothing.
     void leave() noexcept;
@@ -67,7 +67,7 @@ class Precedence {
 
   mutable std::mutex mutex_;
   std::list<const Place*> turns_;                        // the first has the turn, the others wait for it
-  std::map<const Place*, TimePoint> standing_still_;     // and until when others make way
+  std::map<const Place*, TimePoint> sending_the_rest_;   // and until when others make way
 };
 
 }  // namespace vmigrate

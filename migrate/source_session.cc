@@ -25,7 +25,7 @@ constexpr auto kRefusalTimeout = 5s;
 constexpr auto kTurnWait = 5s;             // a round between two waits: the destination hears of us
 constexpr auto kTurnLook = 200ms;          // --timeout may be over meanwhile
 constexpr int kTurnWaitsMax = 12;
-constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: half of what bench/copy_bench shows
+constexpr double kComparedBytesPerSecond = 1e9;   // read, digested and compared: well below what bench/copy_bench shows
 
 /// What happened, without what was to be done about it.
 std::string first_clause(const std::string& sentence) { return sentence.substr(0, sentence.find("; ")); }
@@ -135,7 +135,7 @@ Task<> SourceSession::introduce() {
   const std::string offer = to_json(parts_.departure.offer());
   const auto executor = co_await asio::this_coro::executor;
   std::optional<Switchboard::Desk> desk;   // open before the destination can know of it
-  if (parts_.dialled.empty() && parts_.departure.offer().options.streams > 1)
+  if (parts_.dialled.empty())
     desk.emplace(executor, parts_.switchboard, parts_.id, parts_.channel.certified_names());
   const Message open = Open{parts_.id, offer};
   co_await parts_.channel.send(open);
@@ -154,12 +154,14 @@ Task<> SourceSession::introduce() {
   parts_.channel.set_idle_timeout(kIdleTimeout);
   parts_.channel.set_compression(parts_.departure.offer().options.compression);
   pacer_.emplace(parts_.clock, rates_.bandwidth_max, &place_);
-  if (answer.streams > 1) co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
+  co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);
 }
 
 Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
   const MigrationOptions& options = parts_.departure.offer().options;
+  if (count == 0)
+    throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " grants no connection for the blocks");
   if (count > options.streams)
     throw Error(Errc::protocol_violation, parts_.channel.peer_name() + " wants more connections than were offered");
   Channels channels;
@@ -193,13 +195,13 @@ Task<> SourceSession::copy_while_running() {
   if (policy_.throttles) watch_cpu();
   report_.tracker = armed_.tracker->name();
   if (!armed_.remark.empty()) remark(armed_.remark);
-  sink_ = std::make_unique<RemoteBlockSink>(RemoteBlockSink::Parts{
-      parts_.channel, parts_.departure.digests(), parts_.clock, parts_.cancellation, *pacer_, lanes_.get()});
+  barrier_ = std::make_unique<RemoteBarrier>(
+      RemoteBarrier::Parts{parts_.channel, parts_.departure.digests(), parts_.cancellation, *lanes_});
   copier_ = std::make_unique<VolumeCopier>(VolumeCopier::Parts{
-      *armed_.tracker, parts_.departure.volume(), *sink_, parts_.departure.digests(), parts_.clock,
-      parts_.departure.pool(), lanes_ ? lanes_->copy_lanes() : std::span<const CopyLane>()});
+      *armed_.tracker, parts_.departure.volume(), *barrier_, parts_.departure.digests(), parts_.clock,
+      parts_.departure.pool(), lanes_->copy_lanes()});
   for (;;) {
-    if (!is_time_over_) co_await copy_round(*copier_, *sink_);
+    if (!is_time_over_) co_await copy_round(*copier_, *barrier_);
     parts_.cancellation.check();
     if (is_cut_by_timeout_) throw Error(Errc::connection_lost, "the connection was cut");   // see really()
     const Decision decision = decide();
@@ -268,11 +270,11 @@ Rates SourceSession::change_rates(const RateChange& change) {
   return rates_;
 }
 
-/// One container of this host at a time stands still. Whoever has waited copies what was written meanwhile, and decides
-/// anew; that round is not one of --max-rounds.
+/// One container of this host at a time is dumped and sent. Whoever has waited copies what was written meanwhile, and
+/// decides anew; that round is not one of --max-rounds.
 Task<bool> SourceSession::must_wait_for_turn() {
   if (is_time_over_ || place_.take_turn() || turn_waits_ == kTurnWaitsMax) co_return false;
-  if (turn_waits_++ == 0) remark("waiting while another container stands still");
+  if (turn_waits_++ == 0) remark("waiting while another container is handed over");
   const TimePoint deadline = parts_.clock.now() + kTurnWait;
   while (!is_time_over_ && parts_.clock.now() < deadline && !place_.take_turn()) {
     co_await place_.wait_for_turn(parts_.clock, parts_.cancellation, kTurnLook);
@@ -283,28 +285,27 @@ Task<bool> SourceSession::must_wait_for_turn() {
 }
 
 /// One round. A tracker that lost its way is replaced, and everything is compared once.
-Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBlockSink& sink) {
+Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBarrier& barrier) {
   const std::uint64_t wire_before = wire_bytes();
-  sink.set_round_kind(RoundKind::live);
-  bool is_lost = false;
+  barrier.set_round_kind(RoundKind::live);
   std::string loss;
   try {
     note_round(co_await copier.copy_round(), wire_before);
   } catch (const Error& error) {
     if (error.code() != make_error_code(Errc::tracking_lost)) throw;
-    is_lost = true;
     loss = error.what();
   }
-  if (!is_lost) co_return;
+  if (loss.empty()) co_return;
   remark(loss + "; comparing every block with what was sent");
   armed_.tracker.reset();
   armed_ = parts_.departure.arm_tracker();
   copier.replace_tracker(*armed_.tracker);
   place_.take_waited();   // in the round that came to nothing
+  const std::uint64_t wire_before_comparison = wire_bytes();
   RoundStats compared = co_await copier.copy_differences();
   // What came meanwhile is not known.
   compared.bytes_left = std::max({compared.bytes_left, compared.data_bytes, std::uint64_t{kBlockBytes}});
-  note_round(compared, wire_before);
+  note_round(compared, wire_before_comparison);
 }
 
 // --- standing still -----------------------------------------------------------------------------------------------
@@ -316,10 +317,9 @@ Task<> SourceSession::hand_over_in_time() {
   report_.downtime.start(frozen_since_);
   const Duration budget = parts_.departure.offer().options.freeze_timeout;
   pacer_->set_rate(rates_.switchover_bandwidth_max);
-  place_.stand_still(frozen_since_, budget);
   parts_.channel.set_idle_timeout(budget);
-  if (lanes_) lanes_->set_idle_timeout(budget);
-  sink_->set_timeouts({.send = budget, .acknowledge = budget});
+  lanes_->set_idle_timeout(budget);
+  barrier_->set_timeouts({.send = budget, .acknowledge = budget});
   std::exception_ptr thrown;
   co_await (hand_over_until_closed(thrown) || close_when_budget_is_spent());
   check_freeze_budget();
@@ -350,8 +350,14 @@ void SourceSession::hang_up() noexcept {
   parts_.channel.close();
 }
 
+/// The destination does the same: what follows may take long, and needs no thread that waits for blocks.
+void SourceSession::end_lanes() {
+  lanes_wire_bytes_ = lanes_->bytes_sent();
+  copier_.reset(), barrier_.reset(), lanes_.reset();
+}
+
 std::uint64_t SourceSession::wire_bytes() const {
-  return parts_.channel.bytes_sent() + (lanes_ ? lanes_->bytes_sent() : 0);
+  return parts_.channel.bytes_sent() + (lanes_ ? lanes_->bytes_sent() : lanes_wire_bytes_);
 }
 
 Task<> SourceSession::hand_over() {
@@ -362,7 +368,9 @@ Task<> SourceSession::hand_over() {
   lap("dump");
   stage_.enter(SourceEvent::dumped);
   parts_.cancellation.check();
-  co_await copy_the_rest(*copier_, *sink_);
+  place_.take_link(parts_.clock.now(), freeze_budget_left());
+  co_await copy_the_rest(*copier_, *barrier_);
+  end_lanes();
   lap("last blocks");
   co_await send_checkpoint();
   place_.has_sent();
@@ -375,24 +383,25 @@ Task<> SourceSession::hand_over() {
     throw Error(Errc::digest_mismatch, "the image on " + parts_.channel.peer_name() + " is not the one that was sent");
 }
 
-Task<> SourceSession::copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink) {
+Task<> SourceSession::copy_the_rest(VolumeCopier& copier, RemoteBarrier& barrier) {
   const std::uint64_t wire_before = wire_bytes();
   const auto quiet = co_await parts_.departure.volume().quiesce();
-  sink.set_round_kind(RoundKind::final);
-  bool is_lost = false;
+  barrier.set_round_kind(RoundKind::final);
+  std::string loss;
   try {
     note_round(co_await copier.copy_final_round(*quiet), wire_before);
   } catch (const Error& error) {
     if (error.code() != make_error_code(Errc::tracking_lost)) throw;
-    remark(std::string(error.what()) + "; comparing every block with what was sent");
-    is_lost = true;
+    loss = error.what();
   }
-  if (is_lost) {
+  if (!loss.empty()) {
+    remark(loss + "; comparing every block with what was sent");
     check_comparison_fits();
-    note_round(co_await copier.copy_differences(), wire_before);
+    const std::uint64_t wire_before_comparison = wire_bytes();
+    note_round(co_await copier.copy_differences(), wire_before_comparison);
   }
-  if (parts_.departure.offer().options.verifies) co_await verify(sink);
-  report_.image_digest = sink.acknowledged_root();
+  if (parts_.departure.offer().options.verifies) co_await verify(barrier);
+  report_.image_digest = barrier.acknowledged_root();
 }
 
 /// Reading everything while frozen is right only where it is quick.
@@ -406,13 +415,13 @@ void SourceSession::check_comparison_fits() const {
 }
 
 /// Both sides read the whole image again; the destination's digest comes with the acknowledgement.
-Task<> SourceSession::verify(RemoteBlockSink& sink) {
+Task<> SourceSession::verify(RemoteBarrier& barrier) {
   const Bits128 root = co_await digest_volume(parts_.departure.pool(), parts_.departure.volume());
   if (root != parts_.departure.digests().root())
     throw Error(Errc::digest_mismatch, "the source's image is not what was sent: the write tracker missed a write; "
                                        "please report this, and use --tracker=rescan");
-  sink.set_round_kind(RoundKind::final_and_verify);
-  co_await sink.flush();
+  barrier.set_round_kind(RoundKind::final_and_verify);
+  co_await barrier.flush();
   report_.was_verified = true;
 }
 

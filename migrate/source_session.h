@@ -15,7 +15,7 @@
 #include "migrate/precedence.h"
 #include "migrate/progress.h"
 #include "migrate/rate_board.h"
-#include "migrate/remote_block_sink.h"
+#include "migrate/remote_barrier.h"
 #include "migrate/report.h"
 #include "migrate/source_settlement.h"
 #include "transport/channel.h"
@@ -23,8 +23,7 @@
 namespace vmigrate {
 
 /// Moves one container over one channel, with more of them for its blocks. Every step is allowed by the table in
-/// session_state.h or it is a mistake of
-/// ours.
+/// session_state.h or it is a mistake of ours.
 class SourceSession {
  public:
   struct Parts {
@@ -60,7 +59,7 @@ class SourceSession {
   Task<> come_to_the_freeze();
   Task<> hear_base();
   Task<> copy_while_running();
-  Task<> copy_round(VolumeCopier& copier, RemoteBlockSink& sink);
+  Task<> copy_round(VolumeCopier& copier, RemoteBarrier& barrier);
   void watch_cpu();
   void throttle(const Decision& decision);
   Task<bool> must_wait_for_turn();
@@ -69,8 +68,8 @@ class SourceSession {
   Task<> hand_over_until_closed(std::exception_ptr& thrown);
   Task<> close_when_budget_is_spent();
   Task<> hand_over();
-  Task<> copy_the_rest(VolumeCopier& copier, RemoteBlockSink& sink);
-  Task<> verify(RemoteBlockSink& sink);
+  Task<> copy_the_rest(VolumeCopier& copier, RemoteBarrier& barrier);
+  Task<> verify(RemoteBarrier& barrier);
   Task<> send_checkpoint();
   Task<> commit();
   Task<Failure> last_word(const Failure& failure);
@@ -82,6 +81,7 @@ class SourceSession {
   Task<> tell(const Message& message);
 
   void hang_up() noexcept;
+  void end_lanes();
   std::uint64_t wire_bytes() const;
   void note_waybill(std::optional<CpuLimit> cpu_limit);
   void note_round(RoundStats stats, std::uint64_t wire_bytes_before);
@@ -105,8 +105,9 @@ class SourceSession {
   int turn_waits_ = 0;
   std::optional<Message> heard_;           ///< while the connections for blocks joined
   std::optional<Pacer> pacer_;
-  std::unique_ptr<OutgoingLanes> lanes_;   ///< none where the first connection carries the blocks
-  std::unique_ptr<RemoteBlockSink> sink_;
+  std::unique_ptr<OutgoingLanes> lanes_;   ///< once they have joined, until the last block has arrived
+  std::uint64_t lanes_wire_bytes_ = 0;     ///< of those that have ended
+  std::unique_ptr<RemoteBarrier> barrier_;
   std::unique_ptr<VolumeCopier> copier_;
   ConvergencePolicy policy_;
   MigrationReport report_;

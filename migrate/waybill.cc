@@ -34,16 +34,16 @@ Waybill waybill_named(const std::string& container, const std::string& text) {
 
 std::string to_json(const Waybill& waybill) {
   json document = {{"side", waybill.side == Side::source ? "source" : "destination"},
-                         {"migration", to_hex(waybill.migration)},
-                         {"peer", waybill.peer},
-                         {"peer_agent", waybill.peer_agent},
-                         {"offer", to_json(waybill.offer)},
-                         {"bundle", waybill.bundle.native()},
-                         {"device", waybill.device.device.native()},
-                         {"mount_point", waybill.device.mount_point.native()},
-                         {"file_system", waybill.device.file_system},
-                         {"image", waybill.device.image.native()},
-                         {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)}};
+                   {"migration", to_hex(waybill.migration)},
+                   {"peer", waybill.peer},
+                   {"peer_agent", waybill.peer_agent},
+                   {"offer", to_json(waybill.offer)},
+                   {"bundle", waybill.bundle.native()},
+                   {"device", waybill.device.device.native()},
+                   {"mount_point", waybill.device.mount_point.native()},
+                   {"file_system", waybill.device.file_system},
+                   {"image", waybill.device.image.native()},
+                   {"cpu_limit", waybill.cpu_limit ? encode(*waybill.cpu_limit) : json(nullptr)}};
   if (waybill.base) document["base"] = to_json(*waybill.base);
   return document.dump();
 }

@@ -12,11 +12,12 @@
 
 namespace vmigrate {
 
-/// When block and image data is compressed with lz4. A receiver accepts both kinds at any time.
+/// When block and image data is compressed, and with what. A receiver accepts every kind at any time.
 enum class Compression {
-  automatic,  ///< where measuring shows that it makes this link faster
+  automatic,  ///< with what measuring shows to make this link faster
   none,
   lz4,        ///< every message that gets smaller by it
+  zstd,       ///< the same
 };
 
 /// One sender and one receiver at a time, on one executor. Contract: tests/contract/channel_contract.h.

@@ -8,10 +8,11 @@ namespace vmigrate {
 namespace {
 
 constexpr double kNewSampleWeight = 0.2;
-constexpr double kTolerable = 0.95;  // of the raw rate: what lz4 may lose with data that do not get smaller
+constexpr double kTolerable = 0.95;  // of the raw rate: what compressing may lose with data that do not get smaller
 /// The same for what is only foretold, as if nothing else could go on while it compresses.
 constexpr double kTolerableForetold = 0.9;
-constexpr double kShareMax = 0.5;
+constexpr double kShareMax = 0.5;   // of the time: what zstd may take
+constexpr double kMemory = 0.95;    // some 20 messages, of which the socket buffers swallow a few at once
 
 double rate_of(std::uint64_t bytes, Duration time) {
   return static_cast<double>(bytes) / std::max(std::chrono::duration<double>(time).count(), 1e-9);
@@ -24,15 +25,15 @@ void blend(double& rate, double sample) {
 
 }  // namespace
 
-bool CompressionPolicy::wants_compression() const { return phase_ == Phase::lz4_probe || phase_ == Phase::lz4; }
-
-Lz4Effort CompressionPolicy::effort() const {
-  const bool has_time = wire_rate_ > 0 && wire_rate_ < kThoroughBelow && compress_share_ < kShareMax;
-  return phase_ == Phase::lz4 && has_time && has_got_smaller_ ? Lz4Effort::thorough : Lz4Effort::fast;
+Codec CompressionPolicy::codec() const {
+  if (phase_ == Phase::raw_probe || phase_ == Phase::raw) return Codec::none;
+  const bool may_be_slow = raw_rate_ == 0 || recent_.wire_bytes < recent_.seconds * kSlowBelow;
+  const bool has_time = recent_.compress_seconds <= recent_.seconds * kShareMax;
+  return phase_ == Phase::packed && may_be_slow && has_time ? Codec::zstd : Codec::lz4;
 }
 
 void CompressionPolicy::record(const SentMessage& message) {
-  if (message.plain_bytes == 0 || message.was_tried != wants_compression()) return;
+  if (message.plain_bytes == 0 || message.was_tried != (codec() != Codec::none)) return;
   phase_bytes_ += message.plain_bytes;
   phase_time_ += message.total_time;
   phase_compress_time_ += message.compress_time;
@@ -48,15 +49,15 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::raw:
       blend(raw_rate_, rate);
-      if (has_become_slow() || phase_bytes_ >= probe_every_bytes_) enter(Phase::lz4_probe);
+      if (has_become_slow() || phase_bytes_ >= probe_every_bytes_) enter(Phase::packed_probe);
       return;
-    case Phase::lz4_probe:
-      judge_lz4_probe(message);
+    case Phase::packed_probe:
+      judge_packed_probe(message);
       return;
-    case Phase::lz4:
-      blend(lz4_rate_, rate);
-      note_lz4(message);
-      look_at_lz4();
+    case Phase::packed:
+      blend(packed_rate_, rate);
+      note_packed(message);
+      look_at_packed();
       return;
   }
 }
@@ -69,10 +70,10 @@ void CompressionPolicy::enter(Phase phase) {
 }
 
 void CompressionPolicy::end_raw_probe() {
-  const bool stays = lz4_rate_ >= raw_rate_ * kTolerable;
+  const bool stays = packed_rate_ >= raw_rate_ * kTolerable;
   if (stays) grow_interval();
   else probe_every_bytes_ = kProbeEveryBytesMin;
-  enter(stays ? Phase::lz4 : Phase::raw);
+  enter(stays ? Phase::packed : Phase::raw);
 }
 
 bool CompressionPolicy::has_become_slow() {
@@ -81,19 +82,17 @@ bool CompressionPolicy::has_become_slow() {
   return rate < kSlowBelow;
 }
 
-/// The link's rate is known from what it carries, unless the compressor is what it waits for.
-void CompressionPolicy::note_lz4(const SentMessage& message) {
-  const double share = static_cast<double>(message.compress_time.count()) /
-                       static_cast<double>(std::max<Duration::rep>(message.total_time.count(), 1));
-  compress_share_ += (share - compress_share_) * kNewSampleWeight;
-  blend(wire_rate_, rate_of(message.wire_bytes, message.total_time));
-  has_got_smaller_ = message.wire_bytes < message.plain_bytes;
+void CompressionPolicy::note_packed(const SentMessage& message) {
+  const auto add = [](double& sum, double sample) { sum = sum * kMemory + sample; };
+  add(recent_.wire_bytes, static_cast<double>(message.wire_bytes));
+  add(recent_.compress_seconds, std::chrono::duration<double>(message.compress_time).count());
+  add(recent_.seconds, std::chrono::duration<double>(message.total_time).count());
 }
 
-void CompressionPolicy::look_at_lz4() {
-  const bool is_disappointing = phase_bytes_ >= kRawProbeBytes && lz4_rate_ < raw_rate_ * kTolerable;
+void CompressionPolicy::look_at_packed() {
+  const bool is_disappointing = phase_bytes_ >= kRawProbeBytes && packed_rate_ < raw_rate_ * kTolerable;
   if (phase_bytes_ < probe_every_bytes_ && !(is_disappointing && !waits_for_link())) return;
-  enter(waits_for_link() ? Phase::lz4 : Phase::raw_probe);
+  enter(waits_for_link() ? Phase::packed : Phase::raw_probe);
 }
 
 /// More than for the compressor, and longer than encrypting takes: raw the link would need longer still.
@@ -102,7 +101,7 @@ bool CompressionPolicy::waits_for_link() const {
 }
 
 /// One message is enough: what it took to compress it, and what the link will take for the rest.
-void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {
+void CompressionPolicy::judge_packed_probe(const SentMessage& message) {
   const double compress_rate = rate_of(message.plain_bytes, message.compress_time);
   const double link_rate = raw_rate_ * static_cast<double>(message.plain_bytes) /
                            static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
@@ -111,9 +110,9 @@ void CompressionPolicy::judge_lz4_probe(const SentMessage& message) {
     grow_interval();
     return enter(Phase::raw);
   }
-  lz4_rate_ = promised;
+  packed_rate_ = promised;
   probe_every_bytes_ = kRawProbeBytes;
-  enter(Phase::lz4);
+  enter(Phase::packed);
 }
 
 void CompressionPolicy::grow_interval() { probe_every_bytes_ = std::min(probe_every_bytes_ * 2, kProbeEveryBytesMax); }

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
-#include "transport/lz4_codec.h"
+#include "transport/codec.h"
 
 namespace vmigrate {
 
@@ -18,13 +18,13 @@ struct SentMessage {
   Duration total_time{};         ///< compressing and sending, with what had to be waited before to keep a limit
 };
 
-/// Compressing costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow
-/// one. Two rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured
-/// compressed. The one not in use is tried again now and then, since links and data change. When the link is not the
-/// bottleneck send() returns at once, the raw rate is high, and nothing is compressed. When it is, trying costs
-/// nothing that anybody waits for, even with data that do not get smaller: so the next ones that do are not missed, and
-/// nothing is sent raw to measure what is known. It begins compressed: on a fast link that is soon seen, on a slow one
-/// nothing is lost.
+/// lz4 costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow one. Two
+/// rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured compressed. The
+/// one not in use is tried again now and then, since links and data change. When the link is not the bottleneck
+/// send() returns at once, the raw rate is high, and nothing is compressed. When it is, trying costs nothing that
+/// anybody waits for, even with data that do not get smaller: so the next ones that do are not missed, nothing is sent
+/// raw to measure what is known, and zstd has its time. It begins compressed: on a fast link that is soon seen, on a
+/// slow one nothing is lost.
 class CompressionPolicy {
  public:
   static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;
@@ -37,27 +37,24 @@ class CompressionPolicy {
   /// Even on a busy processor a stream encrypts more: if it sends less for so long, it is the link that it waits for.
   static constexpr double kSlowBelow = 120e6;   ///< bytes per second
   static constexpr std::uint64_t kWindowBytes = 8ULL << 20;
-  /// A link that carries less can wait for a thorough compressor, on half a core.
-  static constexpr double kThoroughBelow = 30e6;   ///< bytes per second
 
-  /// Whether the next message should be compressed.
-  bool wants_compression() const;
-  Lz4Effort effort() const;
+  /// What the next message should be compressed with.
+  Codec codec() const;
   void record(const SentMessage& message);
 
  private:
-  enum class Phase { raw_probe, raw, lz4_probe, lz4 };
+  enum class Phase { raw_probe, raw, packed_probe, packed };
 
   void enter(Phase phase);
   void end_raw_probe();
-  void judge_lz4_probe(const SentMessage& message);
+  void judge_packed_probe(const SentMessage& message);
   bool has_become_slow();
-  void note_lz4(const SentMessage& message);
-  void look_at_lz4();
+  void note_packed(const SentMessage& message);
+  void look_at_packed();
   bool waits_for_link() const;
   void grow_interval();
 
-  Phase phase_ = Phase::lz4;
+  Phase phase_ = Phase::packed;
   std::uint64_t phase_bytes_ = 0;
   Duration phase_time_{};
   Duration phase_compress_time_{};
@@ -66,10 +63,14 @@ class CompressionPolicy {
   Duration window_time_{};
   std::uint64_t probe_every_bytes_ = kRawProbeBytes;
   double raw_rate_ = 0;
-  double lz4_rate_ = 0;
-  double wire_rate_ = 0;
-  double compress_share_ = 0;   ///< of the time
-  bool has_got_smaller_ = false;   ///< the last message
+  double packed_rate_ = 0;
+  /// Sums over the last compressed messages, the older ones of less weight.
+  struct Recent {
+    double wire_bytes = 0;
+    double compress_seconds = 0;
+    double seconds = 0;
+  };
+  Recent recent_;
 };
 
 }  // namespace vmigrate

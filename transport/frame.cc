@@ -22,8 +22,8 @@ void check_lengths(const FrameHeader& header) {
                                               std::to_string(header.plain_bytes) + " bytes, more than the " +
                                               std::to_string(spec.payload_bytes_max) + " allowed");
   // A compressed payload that is not smaller would have been sent as it is, so its bound bounds both lengths.
-  const bool fits = header.is_lz4 ? header.wire_bytes > 0 && header.wire_bytes < header.plain_bytes
-                                  : header.wire_bytes == header.plain_bytes;
+  const bool fits = header.codec == Codec::none ? header.wire_bytes == header.plain_bytes
+                                                : header.wire_bytes > 0 && header.wire_bytes < header.plain_bytes;
   if (!fits) throw Error(Errc::protocol_violation, "the two lengths in a frame header contradict each other");
 }
 
@@ -45,7 +45,7 @@ void encode_header(const FrameHeader& header, std::span<std::byte, kFrameHeaderB
   ByteWriter writer(bytes);
   writer.u16(kFrameMagic);
   writer.u8(header.type);
-  writer.u8(header.is_lz4 ? kFrameFlagLz4 : 0);
+  writer.u8(static_cast<std::uint8_t>(header.codec));
   writer.u32(header.wire_bytes);
   writer.u32(header.plain_bytes);
   MIGRATE_ASSERT(bytes.size() == kChecksummedBytes);
@@ -64,8 +64,9 @@ FrameHeader decode_header(std::span<const std::byte, kFrameHeaderBytes> bytes) {
   header.plain_bytes = reader.u32();
   if (reader.u32() != crc32c(bytes.first(kChecksummedBytes)))
     throw Error(Errc::protocol_violation, "the checksum of a frame header is wrong");
-  if ((flags & ~kFrameFlagLz4) != 0) throw Error(Errc::protocol_violation, "a frame has a flag that is not assigned");
-  header.is_lz4 = (flags & kFrameFlagLz4) != 0;
+  if (flags > static_cast<std::uint8_t>(Codec::zstd))
+    throw Error(Errc::protocol_violation, "a frame has a flag that is not assigned");
+  header.codec = static_cast<Codec>(flags);
   check_lengths(header);
   return header;
 }

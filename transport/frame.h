@@ -7,17 +7,18 @@
 #include <cstdint>
 #include <span>
 
+#include "transport/codec.h"
+
 namespace vmigrate {
 
 inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::uint16_t kFrameMagic = 0x4d56;  // "VM" as it stands on the wire
-inline constexpr std::uint8_t kFrameFlagLz4 = 1;
 
 struct FrameHeader {
   std::uint8_t type = 0;
-  bool is_lz4 = false;
+  Codec codec = Codec::none;
   std::uint32_t wire_bytes = 0;   ///< length of what follows the header
-  std::uint32_t plain_bytes = 0;  ///< its length after decompression; equal to wire_bytes without lz4
+  std::uint32_t plain_bytes = 0;  ///< its length after decompression; equal to wire_bytes without a codec
   bool operator==(const FrameHeader&) const = default;
 };
 

@@ -7,8 +7,6 @@
 
 #include <boost/asio/post.hpp>
 
-#include "transport/lz4_codec.h"
-
 namespace vmigrate {
 namespace {
 
@@ -70,61 +68,64 @@ Task<> TlsChannel::send(const Message& message) {
     key_bytes_ = 0;
   }
   const bool has_bulk = !bulk.empty();
-  const bool is_tried = wants_compression(message, plain_bytes);
+  const Codec codec = codec_for(message, plain_bytes);
   const std::uint64_t sent_before = bytes_sent_;
   const auto began = std::chrono::steady_clock::now();
   compress_time_ = {};
   bool is_sent = false;
-  if (is_tried) {
-    const std::size_t packed_bytes = co_await send_packed(type, bulk);
-    is_sent = packed_bytes > 0;
-  }
+  if (codec != Codec::none) is_sent = co_await send_packed(type, codec, bulk);
   if (!is_sent) co_await send_raw(type, bulk);
   sending.succeed();
   if (has_bulk && plain_bytes >= kCompressBytesMin && compression_ == Compression::automatic)
-    policy_.record({is_tried, plain_bytes, bytes_sent_ - sent_before, compress_time_,
+    policy_.record({codec != Codec::none, plain_bytes, bytes_sent_ - sent_before, compress_time_,
                     std::chrono::steady_clock::now() - began + std::exchange(paused_, {})});
 }
 
-bool TlsChannel::wants_compression(const Message& message, std::size_t plain_bytes) const {
+Codec TlsChannel::codec_for(const Message& message, std::size_t plain_bytes) const {
   // A LinkProbe measures the link, and a link is measured in bytes that travel.
   const bool is_compressible =
       std::holds_alternative<BlockData>(message) || std::holds_alternative<ImageChunk>(message);
-  if (!is_compressible || plain_bytes < kCompressBytesMin || compression_ == Compression::none) return false;
-  return compression_ == Compression::lz4 || policy_.wants_compression();
+  if (!is_compressible || plain_bytes < kCompressBytesMin) return Codec::none;
+  switch (compression_) {
+    case Compression::automatic: return policy_.codec();
+    case Compression::none: break;
+    case Compression::lz4: return Codec::lz4;
+    case Compression::zstd: return Codec::zstd;
+  }
+  return Codec::none;
 }
 
 /// Copies as much of the bulk behind the fields as fills one TLS record; the rest goes out from where it lies.
 Task<> TlsChannel::send_raw(std::uint8_t type, std::span<const std::byte> bulk) {
   const auto plain_bytes = static_cast<std::uint32_t>(front_.size() - kFrameHeaderBytes + bulk.size());
-  encode_header({type, false, plain_bytes, plain_bytes}, std::span(front_).first<kFrameHeaderBytes>());
+  encode_header({type, Codec::none, plain_bytes, plain_bytes}, std::span(front_).first<kFrameHeaderBytes>());
   const std::size_t room = kRecordBytes - std::min(front_.size(), kRecordBytes);
   const std::size_t copied = std::min(room, bulk.size());
   front_.insert(front_.end(), bulk.begin(), bulk.begin() + static_cast<std::ptrdiff_t>(copied));
   co_await write_frame(front_, bulk.subspan(copied));
 }
 
-/// Zero when compressing does not help; then nothing was sent.
-Task<std::size_t> TlsChannel::send_packed(std::uint8_t type, std::span<const std::byte> bulk) {
-  if (!lz4_thread_ && !PatientThread::is_this()) lz4_thread_ = std::make_unique<asio::thread_pool>(1);
+/// False when compressing does not help; then nothing was sent.
+Task<bool> TlsChannel::send_packed(std::uint8_t type, Codec codec, std::span<const std::byte> bulk) {
+  if (!compressor_thread_ && !PatientThread::is_this()) compressor_thread_ = std::make_unique<asio::thread_pool>(1);
   plain_.assign(front_.begin() + kFrameHeaderBytes, front_.end());
   plain_.insert(plain_.end(), bulk.begin(), bulk.end());
   packed_.resize(std::max(packed_.size(), kFrameHeaderBytes + plain_.size()));
-  const auto work = [this, effort = policy_.effort()] {
+  const auto work = [this, codec] {
     const auto began = std::chrono::steady_clock::now();
-    const auto packed = lz4_compress(plain_, std::span(packed_).subspan(kFrameHeaderBytes), effort);
+    const auto packed = compressor_.compress(codec, plain_, std::span(packed_).subspan(kFrameHeaderBytes));
     compress_time_ = std::chrono::steady_clock::now() - began;
     return packed;
   };
   std::optional<std::size_t> packed;
-  if (lz4_thread_) packed = co_await offload(*lz4_thread_, work);
+  if (compressor_thread_) packed = co_await offload(*compressor_thread_, work);
   else packed = work();
-  if (!packed) co_return 0;
+  if (!packed) co_return false;
   const std::span<std::byte> frame = std::span(packed_).first(kFrameHeaderBytes + *packed);
-  encode_header({type, true, static_cast<std::uint32_t>(*packed), static_cast<std::uint32_t>(plain_.size())},
+  encode_header({type, codec, static_cast<std::uint32_t>(*packed), static_cast<std::uint32_t>(plain_.size())},
                 frame.first<kFrameHeaderBytes>());
   co_await write_frame(frame, {});
-  co_return *packed;
+  co_return true;
 }
 
 Task<> TlsChannel::write_frame(std::span<const std::byte> front, std::span<const std::byte> rest) {
@@ -174,7 +175,7 @@ Task<Message> TlsChannel::receive() {
 Task<std::span<const std::byte>> TlsChannel::receive_payload(const FrameHeader& header) {
   const std::size_t aligned_at = is_block_data(header.type) ? kBlockDataFieldBytes : 0;
   bool has_begun = true;   // with the header
-  if (!header.is_lz4) {
+  if (header.codec == Codec::none) {
     const auto payload = payload_.room(header.plain_bytes, aligned_at);
     co_await stream_->read(payload, has_begun);
     co_return payload;
@@ -182,7 +183,7 @@ Task<std::span<const std::byte>> TlsChannel::receive_payload(const FrameHeader& 
   const auto packed = packed_payload_.room(header.wire_bytes, 0);
   co_await stream_->read(packed, has_begun);
   const auto payload = payload_.room(header.plain_bytes, aligned_at);
-  lz4_expand(packed, payload);
+  expander_.expand(header.codec, packed, payload);
   co_return payload;
 }
 

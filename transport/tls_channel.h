@@ -53,9 +53,9 @@ class TlsChannel final : public Channel {
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
  private:
-  bool wants_compression(const Message& message, std::size_t plain_bytes) const;
+  Codec codec_for(const Message& message, std::size_t plain_bytes) const;
   Task<> send_raw(std::uint8_t type, std::span<const std::byte> bulk);
-  Task<std::size_t> send_packed(std::uint8_t type, std::span<const std::byte> bulk);
+  Task<bool> send_packed(std::uint8_t type, Codec codec, std::span<const std::byte> bulk);
   Task<> write_frame(std::span<const std::byte> front, std::span<const std::byte> rest);
   Task<> let_others_run();
   Task<std::span<const std::byte>> receive_payload(const FrameHeader& header);
@@ -68,8 +68,9 @@ class TlsChannel final : public Channel {
   Duration paused_{};                 ///< since the last message that the policy heard of
 
   std::vector<std::byte> front_;   // header, fields, and the first bulk bytes of the frame being sent
-  std::vector<std::byte> plain_;   // lz4 wants its input in one piece
+  std::vector<std::byte> plain_;   // compressors want their input in one piece
   std::vector<std::byte> packed_;
+  Compressor compressor_;
   Duration compress_time_{};
   std::uint64_t bytes_sent_ = 0;
   std::uint64_t key_bytes_ = 0;
@@ -79,9 +80,10 @@ class TlsChannel final : public Channel {
   std::array<std::byte, kFrameHeaderBytes> header_{};
   ReceiveBuffer payload_;
   ReceiveBuffer packed_payload_;
+  Expander expander_;
   bool is_receivable_ = true;
 
-  std::unique_ptr<asio::thread_pool> lz4_thread_;  // last: joins before the buffers it works on go away
+  std::unique_ptr<asio::thread_pool> compressor_thread_;  // last: joins before the buffers it works on go away
 };
 
 }  // namespace vmigrate

@@ -30,6 +30,8 @@ constexpr int kKeepaliveIdleSeconds = 10;
 constexpr int kKeepaliveProbeSeconds = 5;
 constexpr int kKeepaliveProbes = 3;
 constexpr int kUnacknowledgedMsMax = 30'000;
+// What waits in the socket delays whoever needs the link at once; less would let a fast link run dry.
+constexpr int kUnsentBytesMax = 512 << 10;
 // What a closing connection reads away, since unread bytes turn a close into a reset that can overtake our last
 // message.
 constexpr std::size_t kDiscardBytesMax = 8 << 20;
@@ -46,6 +48,7 @@ void tune(int fd) {
   set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepaliveProbeSeconds);
   set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepaliveProbes);
   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUnacknowledgedMsMax);
+  set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentBytesMax);
 }
 
 void discard_received(int fd) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ourselves: the first round of a migration through the real copier, sink, channel and writer; compression as the
-product decides it, by measuring the link."""
+"""Ourselves: the first round of a migration through the real copier, lanes and sink; compression as the product decides
+it, by measuring the link. A stream is a connection for blocks, beside the first one."""
 from peers.peer import Peer
 
 PORT = 7700

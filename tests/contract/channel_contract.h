@@ -93,12 +93,12 @@ inline Task<> carries_blocks(MakeChannelPair make) {
   ChannelPair pair = co_await make();
   const auto random = pattern(kDataBytesMax, 7);
   const std::vector<std::byte> smooth(kDataBytesMax, std::byte{42});
-  for (const auto compression : {Compression::none, Compression::automatic, Compression::lz4}) {
+  for (const auto compression : {Compression::none, Compression::automatic, Compression::lz4, Compression::zstd}) {
     pair.first->set_compression(compression);
     co_await (send_blocks(*pair.first, random, 24) && receive_blocks(*pair.second, random, 24));
     co_await (send_blocks(*pair.first, smooth, 24) && receive_blocks(*pair.second, smooth, 24));
   }
-  CHECK(pair.first->bytes_sent() > 3 * 24ULL * kDataBytesMax);
+  CHECK(pair.first->bytes_sent() > 4 * 24ULL * kDataBytesMax);
 }
 
 inline Task<> holds_a_sender_back(MakeChannelPair make) {

@@ -11,7 +11,7 @@
 #include "tests/catch.h"
 #include "tests/support/message_text.h"
 #include "transport/frame.h"
-#include "transport/lz4_codec.h"
+#include "transport/codec.h"
 #include "transport/message.h"
 
 using namespace vmigrate;
@@ -107,7 +107,7 @@ std::vector<std::byte> framed(const Message& message) {
   std::vector<std::byte> frame(kFrameHeaderBytes);
   encode(message, frame);
   const auto length = static_cast<std::uint32_t>(frame.size() - kFrameHeaderBytes);
-  encode_header({type_of(message), false, length, length}, std::span(frame).first<kFrameHeaderBytes>());
+  encode_header({type_of(message), Codec::none, length, length}, std::span(frame).first<kFrameHeaderBytes>());
   return frame;
 }
 
@@ -163,10 +163,10 @@ TEST_CASE("a compressed example expands to the plain one", "[docs]") {
     ++examples;
     const auto frame = bytes_of(section.packed_hex);
     const FrameHeader header = decode_header(std::span(frame).first<kFrameHeaderBytes>());
-    CHECK(header.is_lz4);
+    CHECK(header.codec == Codec::lz4);
     REQUIRE(header.wire_bytes == frame.size() - kFrameHeaderBytes);
     std::vector<std::byte> plain(header.plain_bytes);
-    lz4_expand(std::span(frame).subspan(kFrameHeaderBytes), plain);
+    Expander().expand(header.codec, std::span(frame).subspan(kFrameHeaderBytes), plain);
     CHECK(MessageText::of(decode(header.type, plain)) == section.fields);
   }
   CHECK(examples > 0);

@@ -43,6 +43,16 @@ TEST_CASE("the estimate is what is left over the bandwidth, and what is fixed", 
   CHECK(rule.estimated_downtime(rounds_leaving({10})) == 800ms);
 }
 
+TEST_CASE("memory is not expected to compress as blocks do", "[engine]") {
+  auto rule = policy();
+  rule.memory_bytes = 50 * kMiB;
+  auto rounds = rounds_leaving({10});
+  rounds.back().wire_bytes = 250 * kMiB;
+  CHECK(rule.estimated_downtime(rounds) == 100ms + 2000ms);
+  rounds.back().wire_bytes = 1 * kMiB;   // tells of the data, not of the link
+  CHECK(rule.estimated_downtime(rounds) == 600ms);
+}
+
 TEST_CASE("what the operator says of the switchover counts, not what the rounds were held back to", "[engine]") {
   auto rule = policy();
   rule.fixed_downtime = 200ms;

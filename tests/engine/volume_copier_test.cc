@@ -2,11 +2,14 @@
 #include "engine/volume_copier.h"
 
 #include <array>
+#include <functional>
+#include <future>
 #include <random>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "base/error.h"
@@ -62,7 +65,8 @@ struct World {
   MemorySink sink;
   DigestIndex digests;
   FakeTracker tracker{volume};
-  VolumeCopier copier{{tracker, volume, sink, digests, clock, pool}};
+  const CopyLane lane{&sink};
+  VolumeCopier copier{{tracker, volume, sink, digests, clock, pool, {&lane, 1}}};
 };
 
 /// The same over three lanes, which share a thread since a sink in memory has no locks.
@@ -71,8 +75,8 @@ struct LanesWorld : World {
   RoundStats round() { return run_task(over_lanes.copy_round()); }
 
   asio::thread_pool lane_thread{1};
-  const CopyLane lane{lane_thread.get_executor(), &sink};
-  const std::array<CopyLane, 3> lanes{lane, lane, lane};
+  const CopyLane apart{&sink, lane_thread.get_executor()};
+  const std::array<CopyLane, 3> lanes{apart, apart, apart};
   VolumeCopier over_lanes{{tracker, volume, sink, digests, clock, pool, lanes}};
 };
 
@@ -380,17 +384,31 @@ TEST_CASE("rounds under a random writer end in an equal copy", "[engine][propert
   CHECK(world.is_copied());
 }
 
-TEST_CASE("a cancelled round waits for its reader and loses nothing", "[engine]") {
-  World world;
+namespace {
+
+/// Runs `last` after `turns` turns of the loop: when everything is done that had to be done by then.
+void after_turns(asio::io_context& loop, int turns, std::function<void()> last) {
+  if (turns == 0) return last();
+  asio::post(loop, [&loop, turns, last = std::move(last)] { after_turns(loop, turns - 1, last); });
+}
+
+}  // namespace
+
+TEST_CASE("a cancelled round waits for its lanes and loses nothing", "[engine]") {
+  LanesWorld world;
   world.volume.write({{0}, kBlocks}, 1);
   asio::io_context loop;
   asio::cancellation_signal cancel;
   std::exception_ptr failure;
+  std::promise<void> is_noticed;
   world.sink.before_write([&](Extent extent) {
-    if (extent.first == block(512)) cancel.emit(asio::cancellation_type::terminal);
+    if (extent.first != block(512)) return;
+    asio::post(loop, [&] { cancel.emit(asio::cancellation_type::terminal); });
+    after_turns(loop, 10, [&] { is_noticed.set_value(); });
+    is_noticed.get_future().wait();
   });
   asio::co_spawn(
-      loop, world.copier.copy_round(),
+      loop, world.over_lanes.copy_round(),
       asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr thrown, RoundStats) { failure = thrown; }));
   loop.run();
   CHECK(failure);

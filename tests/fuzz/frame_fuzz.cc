@@ -8,7 +8,6 @@
 
 #include "base/bytes.h"
 #include "tests/fuzz/fuzz_targets.h"
-#include "transport/lz4_codec.h"
 #include "transport/message.h"
 
 namespace vmigrate::fuzz {
@@ -40,11 +39,11 @@ std::optional<FrameHeader> read_header(const Head& head) {
 
 std::optional<std::vector<std::byte>> expanded(const FrameHeader& header, Bytes wire) {
   std::vector<std::byte> plain(header.plain_bytes);
-  if (!header.is_lz4) {
+  if (header.codec == Codec::none) {
     std::ranges::copy(wire, plain.begin());
     return plain;
   }
-  const auto expand = [&] { return lz4_expand(wire, plain), true; };
+  const auto expand = [&] { return Expander().expand(header.codec, wire, plain), true; };
   if (!accepted({Errc::protocol_violation}, expand)) return std::nullopt;
   return plain;
 }

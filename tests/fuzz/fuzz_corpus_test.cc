@@ -22,7 +22,7 @@ struct Target {
   void (*run)(fuzz::Bytes);
 };
 const std::vector<Target> kTargets = {
-    {"frame", fuzz::frame}, {"message", fuzz::message},     {"lz4", fuzz::lz4},      {"journal", fuzz::journal},
+    {"frame", fuzz::frame}, {"message", fuzz::message},     {"codec", fuzz::codec},  {"journal", fuzz::journal},
     {"image", fuzz::image}, {"documents", fuzz::documents}, {"config", fuzz::config}};
 
 constexpr std::uintmax_t kCorpusBytesMax = 200 << 10;

@@ -43,7 +43,7 @@ Content payload_of(const Message& message) {
 
 Content framed(FrameHeader header, const Content& wire) {
   header.wire_bytes = static_cast<std::uint32_t>(wire.size());
-  if (!header.is_lz4) header.plain_bytes = header.wire_bytes;
+  if (header.codec == Codec::none) header.plain_bytes = header.wire_bytes;
   Content frame(kFrameHeaderBytes);
   encode_header(header, std::span(frame).first<kFrameHeaderBytes>());
   return frame + wire;
@@ -70,26 +70,34 @@ void add_messages(std::vector<Seed>& seeds) {
   seeds.push_back({"frame", "stream", stream});
   seeds.push_back({"frame", "stream-cut", front_half(stream)});
   const std::uint8_t block_data = type_of(Message(BlockData{}));
-  const FrameHeader packed{.type = block_data, .is_lz4 = true, .plain_bytes = kBlockDataBytes};
+  const FrameHeader packed{.type = block_data, .codec = Codec::lz4, .plain_bytes = kBlockDataBytes};
   seeds.push_back({"frame", "packed", framed(packed, packed_block_data())});
 }
 
 // --- compressed payloads ---------------------------------------------------------------------------------------------
 
-Content announcing(std::uint32_t plain_bytes, const Content& packed) {
-  Content bytes;
+Content announcing(Codec codec, std::uint32_t plain_bytes, const Content& packed) {
+  Content bytes{std::byte{static_cast<std::uint8_t>(codec)}};
   ByteWriter(bytes).u32(plain_bytes);
   return bytes + packed;
 }
 
 void add_compressed(std::vector<Seed>& seeds) {
-  seeds.push_back({"lz4", "packed", announcing(kBlockDataBytes, packed_block_data())});
-  seeds.push_back({"lz4", "packed-cut", announcing(kBlockDataBytes, front_half(packed_block_data()))});
+  const auto add = [&seeds](const char* name, const Content& bytes) { seeds.push_back({"codec", name, bytes}); };
+  add("packed", announcing(Codec::lz4, kBlockDataBytes, packed_block_data()));
+  add("packed-cut", announcing(Codec::lz4, kBlockDataBytes, front_half(packed_block_data())));
   // A token, its literals; a match of 19 bytes that begins one byte back; five literals, as a block has to end.
-  seeds.push_back({"lz4", "overlapping-match", announcing(25, from_hex("1f610100" "00" "506263646566"))});
-  seeds.push_back({"lz4", "long-literals", announcing(300, from_hex("f0ff1e") + Content(300, std::byte{0x37}))});
+  add("overlapping-match", announcing(Codec::lz4, 25, from_hex("1f610100" "00" "506263646566")));
+  add("long-literals", announcing(Codec::lz4, 300, from_hex("f0ff1e") + Content(300, std::byte{0x37})));
   const std::string compressible = std::string(20, 'a') + "abcabcabcabc" + std::string(40, 'b');
-  seeds.push_back({"lz4", "text", announcing(0, bytes_of(compressible))});
+  add("text", announcing(Codec::lz4, 0, bytes_of(compressible)));
+  add("zstd-text", announcing(Codec::zstd, 0, bytes_of(compressible)));
+  // The magic number; a single segment of 64 bytes; its last block: 64 times 0x5a.
+  const Content repeated = from_hex("28b52ffd" "2040" "0302005a");
+  add("zstd-packed", announcing(Codec::zstd, 64, repeated));
+  add("zstd-cut", announcing(Codec::zstd, 64, front_half(repeated)));
+  add("zstd-ancestor", announcing(Codec::zstd, 300, from_hex("27b52ffd" "60" "2c00" "80012c" "42" "c00000")));
+  add("zstd-twice", announcing(Codec::zstd, 128, repeated + repeated));
 }
 
 // --- journals --------------------------------------------------------------------------------------------------------

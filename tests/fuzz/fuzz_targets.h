@@ -18,7 +18,7 @@ using Bytes = std::span<const std::byte>;
 
 void frame(Bytes input);      ///< a stream of frames; also with the checksums of its headers put right
 void message(Bytes input);    ///< a type, then a payload
-void lz4(Bytes input);        ///< u32 announced length, then a compressed payload
+void codec(Bytes input);      ///< u8 codec, u32 announced length, then a compressed payload
 void journal(Bytes input);    ///< slots; also with their checksums put right
 void image(Bytes input);      ///< steps that fill and verify a checkpoint's directory, see image_fuzz.cc
 void documents(Bytes input);  ///< 'o', 'a', 'r', 'n' or 'w' for offer, answer, request, network, waybill; then its JSON

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -150,6 +151,17 @@ TEST_CASE("without an earlier copy the image is new, and nothing of it stays", "
   SECTION("when it is cut off before much has arrived") { world.leave(Leftovers::partial_copy); }
   SECTION("when its agent dies before much has arrived") { world.recover(); }
   world.check_nothing_is_left();
+}
+
+TEST_CASE("a file that came into the way meanwhile is not replaced by an earlier copy", "[migrate][arrival]") {
+  World world;
+  world.keep_migrated_copy();
+  std::ofstream(world.images / "ct.img") << "not yours";
+  CHECK_THROWS_AS(world.arrive(), Error);
+  world.leave(Leftovers::base);
+  CHECK(fs::file_size(world.images / "ct.img") == 9);
+  CHECK(world.state.kept_copies().list().size() == 1);
+  CHECK(world.files() == std::vector<std::string>{"ct.img", "ct.img.migrated-77"});
 }
 
 TEST_CASE("an earlier copy becomes the image, with its content; its note and its bundle go", "[migrate][arrival]") {

@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,13 +48,25 @@ class FrameDamage {
     return kNames.at(static_cast<std::size_t>(kind));
   }
 
-  /// Of the messages that each side sends in a good session one is chosen.
-  FrameDamage(std::uint64_t seed, std::array<std::size_t, 2> messages) : random_(seed) {
+  /// How many messages each side sends.
+  using Counts = std::array<std::size_t, 2>;
+
+  /// Of the messages that travel over each link in a good session one is chosen.
+  FrameDamage(std::uint64_t seed, std::span<const Counts> links) : random_(seed) {
     kind_ = kKinds.at(below(kKinds.size()));
-    at_ = below(messages[0] + messages[1]);
-    side_ = at_ < messages[0] ? 0 : 1;
-    if (side_ == 1) at_ -= messages[0];
+    std::size_t messages = 0;
+    for (const Counts& counts : links) messages += counts[0] + counts[1];
+    at_ = below(messages);
+    while (at_ >= links[link_][side_]) {
+      at_ -= links[link_][side_];
+      link_ += side_;
+      side_ = 1 - side_;
+    }
   }
+  /// Which of the links it is for.
+  std::size_t link() const { return link_; }
+  /// Whose message it is.
+  std::size_t side() const { return side_; }
 
   std::vector<Frame> operator()(std::size_t side, Frame frame) {
     if (side != side_) return {std::move(frame)};
@@ -109,9 +122,9 @@ class FrameDamage {
     if (payload_bytes == 0) return;
     frame.resize(kFrameHeaderBytes + below(payload_bytes));
     const auto length = static_cast<std::uint32_t>(frame.size() - kFrameHeaderBytes);
-    const bool is_lz4 = frame[kTypeAt + 1] != std::byte{0};
+    const bool is_packed = frame[kTypeAt + 1] != std::byte{0};
     put(frame, kLengthsAt, length);
-    if (!is_lz4) put(frame, kLengthsAt + 4, length);
+    if (!is_packed) put(frame, kLengthsAt + 4, length);
     put_checksum_right(frame);
     detail_ = " to " + std::to_string(length) + " bytes";
   }
@@ -142,6 +155,7 @@ class FrameDamage {
 
   std::mt19937_64 random_;
   Kind kind_{};
+  std::size_t link_ = 0;
   std::size_t side_ = 0;
   std::size_t at_ = 0;
   std::size_t seen_ = 0;

@@ -34,7 +34,7 @@ struct Crowd {
     co_await sim.clock().sleep_for(delay);
     step();
   }
-  void other_stands_still(Duration at_most) { other.stand_still(sim.clock().now(), at_most); }
+  void other_takes_link(Duration at_most) { other.take_link(sim.clock().now(), at_most); }
 
   SimLoop sim;
   Cancellation cancellation;
@@ -72,7 +72,7 @@ struct Company : SessionWorld {
 TEST_CASE("who stands still has the link until everything is sent", "[migrate][precedence]") {
   Crowd crowd;
   CHECK(crowd.time_to_make_way() == 0s);
-  crowd.other_stands_still(8s);
+  crowd.other_takes_link(8s);
   crowd.later(300ms, [&] { crowd.other.has_sent(); });
   const Duration waited = crowd.time_to_make_way();
   CHECK(waited >= 300ms);
@@ -84,27 +84,27 @@ TEST_CASE("who stands still has the link until everything is sent", "[migrate][p
 TEST_CASE("nobody makes way for longer than a freeze may last, nor for longer than a peer is patient",
           "[migrate][precedence]") {
   Crowd crowd;
-  crowd.other_stands_still(2s);
+  crowd.other_takes_link(2s);
   CHECK(crowd.time_to_make_way() == 2s);
   CHECK(crowd.time_to_make_way() == 0s);
-  crowd.other_stands_still(24h);
+  crowd.other_takes_link(24h);
   CHECK(crowd.time_to_make_way() == Precedence::kMakeWayMax);
 }
 
 TEST_CASE("two that stand still do not wait for each other", "[migrate][precedence]") {
   Crowd crowd;
-  crowd.other_stands_still(8s);
-  crowd.mine.stand_still(crowd.sim.clock().now(), 8s);
+  crowd.other_takes_link(8s);
+  crowd.mine.take_link(crowd.sim.clock().now(), 8s);
   CHECK(crowd.time_to_make_way() == 0s);
   CHECK(crowd.time_of(crowd.other.make_way(crowd.sim.clock())) == 0s);
 }
 
 TEST_CASE("who has left waits for nobody, and nobody for him", "[migrate][precedence]") {
   Crowd crowd;
-  crowd.other_stands_still(8s);
+  crowd.other_takes_link(8s);
   crowd.later(50ms, [&] { crowd.mine.leave(); });
   CHECK(crowd.time_to_make_way() <= 60ms);
-  crowd.mine.stand_still(crowd.sim.clock().now(), 8s);
+  crowd.mine.take_link(crowd.sim.clock().now(), 8s);
   CHECK(crowd.mine.take_turn());
   crowd.other.has_sent();
   CHECK(crowd.time_of(crowd.other.make_way(crowd.sim.clock())) == 0s);
@@ -115,11 +115,20 @@ TEST_CASE("a session that ends anyhow leaves nothing behind", "[migrate][precede
   {
     Precedence::Place third(&crowd.all);
     CHECK(third.take_turn());
-    third.stand_still(crowd.sim.clock().now(), 8s);
+    third.take_link(crowd.sim.clock().now(), 8s);
     CHECK_FALSE(crowd.mine.take_turn());
   }
   CHECK(crowd.mine.take_turn());
   CHECK(crowd.time_to_make_way() == 0s);
+}
+
+TEST_CASE("the turn is the next one's when everything is sent, not only when the container runs there",
+          "[migrate][precedence]") {
+  Crowd crowd;
+  CHECK(crowd.other.take_turn());
+  CHECK_FALSE(crowd.mine.take_turn());
+  crowd.other.has_sent();
+  CHECK(crowd.mine.take_turn());
 }
 
 TEST_CASE("turns come in the order in which they were asked for", "[migrate][precedence]") {
@@ -152,7 +161,7 @@ TEST_CASE("who is alone on its host never waits", "[migrate][precedence]") {
   SimLoop sim;
   Precedence::Place place(nullptr);
   CHECK(place.take_turn());
-  place.stand_still(sim.clock().now(), 8s);
+  place.take_link(sim.clock().now(), 8s);
   place.leave();
   CHECK(place.take_waited() == 0s);
 }
@@ -161,7 +170,7 @@ TEST_CASE("a container runs on while another of its host stands still, and then 
           "[migrate][precedence]") {
   Company world;
   REQUIRE(world.other.take_turn());
-  world.other.stand_still(world.start, 1s);
+  world.other.take_link(world.start, 1s);
   world.later(3s, [&] {
     world.volume.write(BlockIndex{600}, 6);   // written while we wait: copied before the freeze
     world.other.leave();

@@ -86,9 +86,8 @@ TEST_CASE("a destination that has an earlier copy is sent what differs from it",
   CHECK(world.story.has_in_order("destination sends DigestsEnd", "source sends BlockData"));
 }
 
-TEST_CASE("the same over connections for blocks", "[migrate][resume]") {
+TEST_CASE("the same over several connections for blocks", "[migrate][resume]") {
   ResumeWorld world({.streams = 2});
-  world.streams_to_open = 2;
   world.migrate();
   INFO(world.story.text());
   REQUIRE(world.destination_runs());
@@ -186,18 +185,26 @@ TEST_CASE("digests out of order or out of bounds are refused", "[migrate][resume
   CHECK(refusal_of({Digests{1022, std::span(two).first(16)}, Digests{1023, {}}}) == Errc::protocol_violation);
 }
 
-TEST_CASE("whichever message the link is cut at, exactly one side runs it, and the copy stays", "[migrate][resume]") {
+TEST_CASE("whichever message a link is cut at, exactly one side runs it, and the copy stays", "[migrate][resume]") {
+  const auto is_lane = GENERATE(false, true);
+  const auto on_link = [is_lane](ResumeWorld& world, ResumeWorld::AtLink deed) {
+    if (is_lane) world.at_lane = std::move(deed);
+    else deed(world.link);
+  };
   std::size_t messages = 0;
   {
     ResumeWorld world;
+    std::shared_ptr<MemoryLink> lane;
+    world.at_lane = [&](const auto& one) { lane = one; };
+    world.departure->script().at_release = [&] { messages = lane->messages_sent(); };
     world.migrate();
-    messages = world.link->messages_sent();
+    if (!is_lane) messages = world.link->messages_sent();
   }
-  REQUIRE(messages > 12);
+  REQUIRE(messages > (is_lane ? 6 : 12));
   for (std::size_t k = 1; k <= messages; ++k) {
-    INFO("cut at message " << k << " of " << messages);
+    INFO("cut at message " << k << " of " << messages << (is_lane ? " of the lane" : ""));
     ResumeWorld world;
-    world.link->cut_after(k);
+    on_link(world, [k](const auto& one) { one->cut_after(k); });
     world.migrate();
     CHECK(world.source_runs() != world.destination_runs());
     if (!world.source_runs()) continue;

@@ -114,9 +114,10 @@ TEST_CASE("a container moves: every block, then the records and messages in thei
   CHECK(world.destination_runs());
   CHECK(without_bulk(world.story.lines()) ==
         std::vector<std::string>{
-            "source sends Open", "destination prepares", "destination sends Accept", "source sends RoundEnd",
-            "destination sends RoundAck", "source stops", "source dumps", "source sends RoundEnd",
-            "destination sends RoundAck", "source sends Manifest", "destination restores",
+            "source sends Open", "destination prepares", "destination sends Accept", "lane sends Join",
+            "lane sends RoundEnd", "source sends RoundEnd", "destination sends RoundAck", "source stops",
+            "source dumps", "lane sends RoundEnd", "source sends RoundEnd", "destination sends RoundAck",
+            "source sends Manifest", "destination restores",
             "destination records PREPARED", "destination sends Ready", "source fences", "source records GIVEN",
             "source sends Go", "destination records OWNED", "destination runs", "destination sends Running",
             "source records RELEASED", "source destroys", "source sends Done"});
@@ -174,7 +175,7 @@ TEST_CASE("--bandwidth holds while it runs, and --switchover-bandwidth while it 
 
 TEST_CASE("whichever message the link is cut at, exactly one side runs it", "[migrate][session]") {
   const std::size_t messages = messages_of_a_good_migration();
-  REQUIRE(messages > 15);
+  REQUIRE(messages > 13);
   for (std::size_t k = 1; k <= messages; ++k) {
     INFO("cut at message " << k << " of " << messages);
     SessionWorld world;
@@ -682,6 +683,50 @@ TEST_CASE("when OWNED cannot be recorded it runs nowhere: nobody knows what is o
   CHECK_FALSE(world.destination_runs());
   CHECK(world.arrivals.container() == FakeArrivalHost::Container::held);
   CHECK(world.report.outcome == Outcome::in_doubt);
+}
+
+TEST_CASE("blocks on the first connection are refused", "[migrate][session]") {
+  SessionWorld world;
+  const std::vector<std::byte> block(kBlockBytes);
+  world.to_destination->before_send([&, is_first = true](Message& message) mutable {
+    if (std::holds_alternative<RoundEnd>(message) && std::exchange(is_first, false)) message = BlockData{0, 1, block};
+    return Fate::arrives;
+  });
+  world.migrate();
+  check_rolled_back(world, Errc::protocol_violation);
+}
+
+TEST_CASE("a round after the final one is refused", "[migrate][session]") {
+  SessionWorld world;
+  world.to_destination->before_send([](Message& message) {
+    if (std::holds_alternative<Manifest>(message)) message = RoundEnd{3, 1, {}};
+    return Fate::arrives;
+  });
+  world.migrate();
+  check_rolled_back(world, Errc::protocol_violation);
+}
+
+TEST_CASE("without a connection for the blocks nothing is copied", "[migrate][session]") {
+  SessionWorld world;
+  const auto change_streams = [](std::string& text) {
+    auto document = nlohmann::json::parse(text);
+    (document.contains("options") ? document["options"] : document)["streams"] = 0;
+    text = document.dump();
+  };
+  std::string sentence;
+  SECTION("that the source offers") {
+    world.to_destination->before_send(on<Open>([&](Open& open) { return change_streams(open.offer), Fate::arrives; }));
+    sentence = "offers no connection for the blocks";
+  }
+  SECTION("that the destination grants") {
+    world.to_source->before_send(
+        on<Accept>([&](Accept& accept) { return change_streams(accept.answer), Fate::arrives; }));
+    sentence = "grants no connection for the blocks";
+  }
+  world.migrate();
+  check_rolled_back(world, Errc::protocol_violation);
+  CHECK(world.report.failure->sentence.find(sentence) != std::string::npos);
+  CHECK_FALSE(world.story.has("source sends BlockData"));
 }
 
 TEST_CASE("blocks outside of the image are refused", "[migrate][session]") {

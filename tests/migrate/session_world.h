@@ -2,6 +2,7 @@
 // Two hosts in memory and the real sessions between them: the seed of the simulator.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,8 +37,14 @@ class SessionWorld {
   static constexpr std::uint64_t kVolumeBytes = 1024 * kBlockBytes;
   static constexpr int kAsksMax = 40;
 
+  /// What is done with a link. Whoever looks at it later keeps it.
+  using AtLink = std::function<void(const std::shared_ptr<MemoryLink>& link)>;
+
+  /// Where `options` name no number of streams there is one.
   explicit SessionWorld(MigrationOptions options = {})
-      : volume(kVolumeBytes), arrivals(directory.path() / "destination", story) {
+      : volume(kVolumeBytes),
+        arrivals(directory.path() / "destination", story),
+        streams_to_open(std::max(options.streams, 1U)) {
     for (const char* side : {"source", "destination"}) std::filesystem::create_directories(directory.path() / side);
     volume.write(Extent{{0}, 40}, 1);
     volume.write(Extent{{500}, 3}, 2);
@@ -89,8 +96,8 @@ class SessionWorld {
   int unanswered_asks_of_destination = 0;
   int asks_of_destination = 0;
   std::function<void()> after_asks = [] {};   ///< runs at the first of them
-  std::uint32_t streams_to_open = 0;          ///< what is dialled before that joins the migration
-  std::function<void(MemoryLink& link)> at_lane = [](MemoryLink&) {};   ///< sees each of these
+  std::uint32_t streams_to_open;              ///< what is dialled before that joins the migration
+  AtLink at_lane = [](const auto&) {};        ///< sees each of these
 
   Precedence* precedence = nullptr;           ///< of the source's host
   RateBoard* rate_board = nullptr;            ///< the same
@@ -99,7 +106,8 @@ class SessionWorld {
   ArrivalOutcome outcome;
 
  private:
-  static Offer offer_with(const MigrationOptions& options) {
+  static Offer offer_with(MigrationOptions options) {
+    options.streams = std::max(options.streams, 1U);
     return {.container = "ct",
             .runtime = "runc",
             .config = "{}",
@@ -148,8 +156,8 @@ class SessionWorld {
     if (streams_to_open > 0) {
       --streams_to_open;
       auto channel = call(destination_board_, arrivals.journals());
-      at_lane(*last_link_);
-      co_return channel;
+      at_lane(last_link_);
+      co_return std::make_unique<WatchedChannel>(std::move(channel), *to_destination);
     }
     after_asks();
     if (++asks > kAsksMax) source_cancellation.shut_down();
@@ -177,6 +185,11 @@ class SessionWorld {
     try {
       const Message first = co_await channel->receive();
       if (const auto* join = std::get_if<Join>(&first); join != nullptr && board.join(*join, channel)) co_return;
+      if (!std::holds_alternative<Ask>(first)) {
+        const Message refuse = Refuse{static_cast<std::uint32_t>(Errc::not_authorised), "nobody waits for this"};
+        co_await channel->send(refuse);
+        co_return;
+      }
       const Ask ask = std::get<Ask>(first);
       if (board.put_through(ask, channel)) co_return;
       const Message answer = answer_from_journal(journals, ask);

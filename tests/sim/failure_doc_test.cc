@@ -48,6 +48,7 @@ Fault fault_of(Column column, const std::string& point, HostName reached_by) {
 
 Plan plan_with(Fault fault) {
   Plan plan;
+  plan.options.streams = 1;
   plan.latency = 1ms;
   plan.bytes_per_second = 100'000'000;
   plan.write_every = 3ms;

@@ -26,7 +26,7 @@ Frame framed(const Message& message) {
   Frame frame(kFrameHeaderBytes);
   encode(message, frame);
   const auto length = static_cast<std::uint32_t>(frame.size() - kFrameHeaderBytes);
-  encode_header({type_of(message), false, length, length}, std::span(frame).first<kFrameHeaderBytes>());
+  encode_header({type_of(message), Codec::none, length, length}, std::span(frame).first<kFrameHeaderBytes>());
   return frame;
 }
 

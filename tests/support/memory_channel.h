@@ -20,8 +20,8 @@
 
 #include "base/assert.h"
 #include "transport/channel.h"
+#include "transport/codec.h"
 #include "transport/frame.h"
-#include "transport/lz4_codec.h"
 
 namespace vmigrate {
 
@@ -124,11 +124,12 @@ class MemoryChannel final : public Channel {
     wire_.resize(header.wire_bytes);
     const std::span<std::byte> wire(wire_);
     co_await read(wire, deadline);
-    if (header.is_lz4) {
+    const bool is_packed = header.codec != Codec::none;
+    if (is_packed) {
       plain_.resize(header.plain_bytes);
-      lz4_expand(wire_, plain_);
+      expander_.expand(header.codec, wire_, plain_);
     }
-    Message message = decode(header.type, header.is_lz4 ? plain_ : wire_);
+    Message message = decode(header.type, is_packed ? plain_ : wire_);
     has_lost_its_place_ = false;
     co_return message;
   }
@@ -156,7 +157,7 @@ class MemoryChannel final : public Channel {
     MemoryLink::Frame frame(kFrameHeaderBytes);
     encode(message, frame);
     const auto length = static_cast<std::uint32_t>(frame.size() - kFrameHeaderBytes);
-    FrameHeader header{type_of(message), false, length, length};
+    FrameHeader header{type_of(message), Codec::none, length, length};
     if (compression_ == Compression::lz4) pack(header, frame);
     encode_header(header, std::span(frame).first<kFrameHeaderBytes>());
     return frame;
@@ -165,9 +166,9 @@ class MemoryChannel final : public Channel {
   static void pack(FrameHeader& header, MemoryLink::Frame& frame) {
     const std::span<const std::byte> plain = std::span(frame).subspan(kFrameHeaderBytes);
     std::vector<std::byte> packed(plain.size());
-    const auto packed_bytes = lz4_compress(plain, packed);
+    const auto packed_bytes = Compressor().compress(Codec::lz4, plain, packed);
     if (!packed_bytes) return;
-    header.is_lz4 = true;
+    header.codec = Codec::lz4;
     header.wire_bytes = static_cast<std::uint32_t>(*packed_bytes);
     frame.resize(kFrameHeaderBytes);
     frame.insert(frame.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(*packed_bytes));
@@ -220,6 +221,7 @@ class MemoryChannel final : public Channel {
   std::array<std::byte, kFrameHeaderBytes> head_{};
   std::vector<std::byte> wire_;
   std::vector<std::byte> plain_;
+  Expander expander_;
   bool has_lost_its_place_ = false;
   bool is_closed_ = false;
 };

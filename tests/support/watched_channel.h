@@ -19,14 +19,17 @@ class WatchedChannel final : public Channel {
 
   WatchedChannel(std::unique_ptr<Channel> wire, std::string side, Story& story)
       : wire_(std::move(wire)), side_(std::move(side)), story_(story) {}
+  /// A connection for blocks: they are told, and may be changed, as if `first` said them.
+  WatchedChannel(std::unique_ptr<Channel> wire, WatchedChannel& first)
+      : wire_(std::move(wire)), side_("lane"), story_(first.story_), first_(&first) {}
   void before_send(Hook hook) { hook_ = std::move(hook); }
   /// `hook` sees each message that has arrived, just before it is handled.
   void before_handling(std::function<void(const Message&)> hook) { handling_hook_ = std::move(hook); }
 
   Task<> send(const Message& message) override {
-    story_.tell(side_ + " sends " + std::string(name_of(message)));
     Message copy = message;
-    if (hook_ && hook_(copy) == Fate::vanishes) co_return;
+    WatchedChannel& teller = first_ != nullptr && is_block(message) ? *first_ : *this;
+    if (teller.tell(copy) == Fate::vanishes) co_return;
     co_await wire_->send(copy);
   }
   Task<Message> receive() override {
@@ -44,9 +47,18 @@ class WatchedChannel final : public Channel {
   std::uint64_t bytes_sent() const override { return wire_->bytes_sent(); }
 
  private:
+  static bool is_block(const Message& message) {
+    return std::holds_alternative<BlockData>(message) || std::holds_alternative<BlockZeroes>(message);
+  }
+  Fate tell(Message& message) {
+    story_.tell(side_ + " sends " + std::string(name_of(message)));
+    return hook_ ? hook_(message) : Fate::arrives;
+  }
+
   std::unique_ptr<Channel> wire_;
   std::string side_;
   Story& story_;
+  WatchedChannel* first_ = nullptr;
   Hook hook_;
   std::function<void(const Message&)> handling_hook_;
 };

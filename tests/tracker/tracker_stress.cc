@@ -258,7 +258,8 @@ Outcome stress_once(const Settings& settings, Kind kind, unsigned seed) {
   const auto mark_at =
       settings.mark_at == "issue" ? BpfWriteTracker::MarkAt::issue : BpfWriteTracker::MarkAt::completion;
   BpfWriteTracker tracker(pool, device->node(), {.mark_at = mark_at});
-  VolumeCopier copier({tracker, *volume, *sink, digests, clock, pool});
+  const CopyLane lane{sink.get()};
+  VolumeCopier copier({tracker, *volume, *sink, digests, clock, pool, {&lane, 1}});
   // Only now: a tracker armed on a still device notices every sector that the kernel counts and it did not see.
   std::optional<Load> load(std::in_place, settings, device->node(), mount.point(), geometry.bytes, seed);
   while (!load->is_over()) {

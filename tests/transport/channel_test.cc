@@ -34,7 +34,7 @@ Task<> cut_in_the_middle(Clock& clock) {
 Task<> blocks_are_aligned(const TlsContext& alpha, const TlsContext& beta) {
   ChannelPair pair = co_await connect_pair(alpha, beta);
   const std::vector<std::byte> smooth(8 * kWireBlockBytes, std::byte{1});
-  for (const auto compression : {Compression::none, Compression::lz4}) {
+  for (const auto compression : {Compression::none, Compression::lz4, Compression::zstd}) {
     pair.first->set_compression(compression);
     co_await send_blocks(*pair.first, smooth, 1);
     const auto data = co_await expect<BlockData>(*pair.second);
@@ -81,7 +81,8 @@ Task<> write_in_drops(TlsStream& stream, std::size_t at_once, Duration pause_bet
   std::vector<std::byte> frame(kFrameHeaderBytes);
   encode(Message(RoundEnd{7, 0, {1, 2}}), frame);
   const auto length = static_cast<std::uint32_t>(frame.size() - kFrameHeaderBytes);
-  encode_header({type_of(Message(RoundEnd{})), false, length, length}, std::span(frame).first<kFrameHeaderBytes>());
+  const FrameHeader header{type_of(Message(RoundEnd{})), Codec::none, length, length};
+  encode_header(header, std::span(frame).first<kFrameHeaderBytes>());
   std::span<const std::byte> rest(frame);
   co_await stream.write(rest.first(at_once));
   for (rest = rest.subspan(at_once); !rest.empty(); rest = rest.subspan(1)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A BlockSink that is the network.
+// The ends of rounds, over the network.
 #pragma once
 
 #include "base/clock.h"
@@ -7,7 +7,6 @@
 #include "engine/digest_index.h"
 #include "migrate/cancellation.h"
 #include "migrate/outgoing_lanes.h"
-#include "migrate/pacer.h"
 #include "transport/channel.h"
 
 namespace vmigrate {
@@ -15,27 +14,23 @@ namespace vmigrate {
 /// How a round ends (docs/protocol.md, RoundEnd).
 enum class RoundKind : std::uint8_t { live = 0, final = 1, final_and_verify = 2, settle = 3 };
 
-/// Blocks over the first connection, and the ends of rounds over all of them.
-class RemoteBlockSink final : public BlockSink {
+/// Says on every lane and then on the first connection that a round ends, and waits for the destination's word.
+class RemoteBarrier final : public WriteBarrier {
  public:
   struct Parts {
-    Channel& channel;
+    Channel& channel;                  ///< the first connection
     const DigestIndex& digests;        ///< of everything handed on, what the destination's must equal
-    Clock& clock;
     const Cancellation& cancellation;
-    Pacer& pacer;
-    OutgoingLanes* lanes = nullptr;   ///< if there are any
+    OutgoingLanes& lanes;
   };
   /// How long one wait may last. Before the freeze the destination may take its time to flush a whole round.
   struct Timeouts {
     Duration send = std::chrono::seconds(30);
     Duration acknowledge = std::chrono::minutes(5);
   };
-  explicit RemoteBlockSink(Parts parts) : parts_(parts) {}
+  explicit RemoteBarrier(Parts parts) : parts_(parts) {}
   void set_timeouts(Timeouts timeouts) { timeouts_ = timeouts; }
 
-  Task<> write(Extent extent, std::span<const std::byte> blocks) override;
-  Task<> write_zeroes(Extent extent) override;
   /// Returns when the destination has written everything sent so far.
   Task<> settle() override;
   /// Ends the round: returns when the destination has it on stable storage with the same digest. Throws
