@@ -19,7 +19,7 @@ class Pacer {
       : clock_(clock), place_(place), rate_(bytes_per_second) {}
   Pacer(const Pacer&) = delete;
 
-  /// Returns when `bytes` that were just sent fit the limit and no other container of this host stands still, or soon
+  /// Returns when `bytes` that were just sent fit the limit and no other container of this host needs the link, or soon
   /// after stop(). Time spent idle is not saved up. Returns how long the limit made it wait.
   Task<Duration> pass(std::uint64_t bytes);
   /// Nobody waits any more: what would be sent has nowhere to go.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who goes first where several containers leave one host: the one that stands still.
+// Who goes first where several containers leave one host: the frozen one whose rest is sent.
 #pragma once
 
 #include <list>

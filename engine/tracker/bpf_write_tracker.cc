@@ -186,10 +186,11 @@ void BpfWriteTracker::drain_rest(DirtySet& out) {
   do {  // discards that a held file system still has queued may start at any time
     wait_until_nothing_is_in_flight(device_, deadline);
     counted_before = counted();
+    if (swept_.counted != counted_before) swept_ = {.counted = counted_before};
+    take_in_flight(out);  // first: a bio that ends meanwhile is remembered still, or marked
+    take_unsure(out);
     drain_words(out);
   } while (counted() != counted_before || device_.writes_in_flight() != 0);
-  take_in_flight(out);
-  take_unsure(out);
   check_flags();
   check_every_copy_was_not_skipped();
   check_against_statistics();
@@ -263,11 +264,12 @@ void BpfWriteTracker::add_bits(DirtySet& out, std::uint64_t word_index, std::uin
   }
 }
 
-/// Bios whose end nobody saw, because a driver below sent them on to another queue. They have landed: nothing is in
-/// flight.
+/// Bios whose end nobody saw, because a driver below sent them on to another queue. Those that have not landed yet are
+/// remembered on, and marked when they end.
 void BpfWriteTracker::take_in_flight(DirtySet& out) {
   const auto& config = objects_->state().config;
-  for (const auto& range : objects_->take_in_flight()) {
+  for (const auto& range : objects_->in_flight()) {
+    if (!swept_.bios.insert({range.bio, range.sector, range.sectors}).second) continue;
     const auto first = std::max<std::uint64_t>(range.sector, config.start);
     const auto end = std::min<std::uint64_t>(range.sector + range.sectors, config.end);
     if (first >= end) continue;
@@ -284,8 +286,8 @@ void BpfWriteTracker::take_unsure(DirtySet& out) {
   const auto unsure = objects_->unsure();
   for (std::uint64_t chunk = 0; chunk < unsure.size(); ++chunk) {
     if (atomic(unsure[chunk]).load(std::memory_order_relaxed) == 0) continue;
+    if (!swept_.chunks.insert(chunk).second) continue;
     atomic(objects_->pending()[chunk]).store(~std::uint64_t{0});
-    atomic(unsure[chunk]).store(0);
     for (std::uint64_t word = chunk * 64; word < chunk * 64 + 64; ++word) add_bits(out, word, ~std::uint64_t{0});
   }
 }

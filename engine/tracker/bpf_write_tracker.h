@@ -2,8 +2,11 @@
 // The kernel's write tracker: eBPF programs set bits, drains take them.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <set>
 
 #include "engine/tracker/tracked_device.h"
 #include "engine/write_tracker.h"
@@ -59,6 +62,12 @@ class BpfWriteTracker final : public WriteTracker {
   void check_against_statistics() const;
   void drain_words(DirtySet& out);
   void drain_rest(DirtySet& out);
+  /// What is known of bios whose end nobody marks is handed out once, and again after anything else was written.
+  struct Swept {
+    std::uint64_t counted = 0;
+    std::set<std::array<std::uint64_t, 3>> bios;   ///< as vm_slot
+    std::set<std::uint64_t> chunks;                ///< of `unsure`
+  };
   void take_in_flight(DirtySet& out);
   void take_unsure(DirtySet& out);
   void add_bits(DirtySet& out, std::uint64_t word_index, std::uint64_t bits) const;
@@ -67,6 +76,7 @@ class BpfWriteTracker final : public WriteTracker {
   asio::thread_pool& pool_;
   TrackedDevice device_;
   std::unique_ptr<TrackerObjects> objects_;
+  Swept swept_;
 };
 
 }  // namespace vmigrate

@@ -52,7 +52,7 @@ struct vm_copy_count {
   __u64 unused[6];
 };
 
-/* The only element of the state map. User space writes all up to `reserved` once, the programs the rest. */
+/* The only element of the state map. User space writes all up to `is_shared` once, the programs the rest. */
 struct vm_state {
   __u64 layout;
   struct vm_config config;
@@ -60,7 +60,7 @@ struct vm_state {
   __u64 baseline_is_known;   /* 0 where the kernel keeps no statistics (queue/iostats) */
   __u64 backing_inode;       /* of a loop device's file, else 0 */
   __u64 backing_device;
-  __u64 reserved;
+  __u64 is_shared;           /* events come through SharedPrograms, whose maps are needed, too */
   __u64 lost;                /* VM_LOST_* */
   __u64 deepest;             /* nesting seen, if watched */
   __u64 unremembered;        /* bios whose range found no place in the in_flight map */

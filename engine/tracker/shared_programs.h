@@ -21,6 +21,7 @@ namespace vmigrate {
 class SharedPrograms : public std::enable_shared_from_this<SharedPrograms> {
  public:
   static constexpr unsigned kCopies = 3;
+  static constexpr std::size_t kMaps = 1 + kCopies;   ///< as many as maps() names
 
   /// Those of the process, attached now if nobody holds them. Throws Error(Errc::tracker_unavailable).
   static std::shared_ptr<SharedPrograms> get();

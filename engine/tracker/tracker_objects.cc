@@ -192,13 +192,14 @@ class TrackerLoader {
     std::shared_ptr<SharedPrograms> shared;
     try {
       shared = SharedPrograms::get();
+      auto slot = shared->add(config_.disk, programs);
+      if (!slot) return false;
+      objects_->slot_.emplace(std::move(*slot));
     } catch (const Error& failure) {   // our own cost more, and do the same
       log(LogLevel::warn, "event=not_shared failure=\"" + std::string(failure.what()) + "\"");
       return false;
     }
-    auto slot = shared->add(config_.disk, programs);
-    if (!slot) return false;
-    objects_->slot_.emplace(std::move(*slot));
+    objects_->state().is_shared = 1;
     for (const UniqueFd& link : shared->links())
       objects_->links_[tracepoint].push_back(duplicate(link.get(), tracepoint));
     for (const auto& [name, map] : shared->maps()) objects_->maps_[name] = duplicate(map, name);
@@ -246,7 +247,9 @@ std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& d
   }
   const auto& config = objects->state().config;
   const std::size_t tracepoints = device.is_bio_based() ? 2 : 1;
-  bool is_complete = objects->state().layout == VM_STATE_LAYOUT && objects->links_.size() == tracepoints;
+  const std::size_t maps = std::size(kMapNames) + (objects->state().is_shared ? SharedPrograms::kMaps : 0);
+  bool is_complete = objects->state().layout == VM_STATE_LAYOUT && objects->links_.size() == tracepoints &&
+                     objects->maps_.size() == maps;
   for (const auto& [tracepoint, links] : objects->links_)
     is_complete = is_complete && links.size() == copies_on(config, tracepoint);
   if (!is_complete) throw Error(Errc::tracking_lost, "the abandoned write tracker was never complete");
@@ -293,16 +296,13 @@ MapWindow TrackerObjects::map_dirty(std::uint64_t first_word) const {
   return MapWindow(maps_.at("dirty").get(), offset, std::min<std::uint64_t>(left, kWindowBytes));
 }
 
-std::vector<vm_slot> TrackerObjects::take_in_flight() const {
+std::vector<vm_slot> TrackerObjects::in_flight() const {
   const auto memory = in_flight_->words();
   const std::span slots(reinterpret_cast<vm_slot*>(memory.data()), memory.size_bytes() / sizeof(vm_slot));
-  std::vector<vm_slot> taken;
-  for (vm_slot& slot : slots) {
-    if (slot.bio == 0) continue;
-    taken.push_back(slot);
-    slot.bio = 0;
-  }
-  return taken;
+  std::vector<vm_slot> remembered;
+  for (const vm_slot& slot : slots)
+    if (__atomic_load_n(&slot.bio, __ATOMIC_ACQUIRE) != 0) remembered.push_back(slot);
+  return remembered;
 }
 
 TrackerObjects::Skips TrackerObjects::skips() const {

@@ -41,8 +41,8 @@ class TrackerObjects {
   /// One bit per word of the dirty map.
   std::span<std::uint64_t> pending() const { return pending_->words(); }
   std::span<std::uint64_t> unsure() const { return unsure_->words(); }
-  /// The bios that are remembered; afterwards none is. Call when none is on its way.
-  std::vector<vm_slot> take_in_flight() const;
+  /// The bios that are remembered: on their way, or ended unseen.
+  std::vector<vm_slot> in_flight() const;
   bool is_pinned() const { return pins_.has_value(); }
 
   /// By tracepoint: of its copies, the fewest events that the kernel skipped for one since tracking began. What a dead
@@ -60,9 +60,9 @@ class TrackerObjects {
   std::map<std::string, UniqueFd> maps_;
   std::map<std::string, std::vector<UniqueFd>> links_;  ///< by tracepoint
   std::optional<MapWindow> state_, pending_, unsure_, in_flight_;
-  std::optional<PinDirectory> pins_;
   Skips skips_before_;
-  std::optional<SharedPrograms::Slot> slot_;   ///< last: it is given back before the rest goes
+  std::optional<SharedPrograms::Slot> slot_;
+  std::optional<PinDirectory> pins_;   ///< last: pins go first, so that none are left of what sees no events any more
 };
 
 }  // namespace vmigrate

@@ -180,9 +180,9 @@ inline Task<> survives_cancelling(MakeChannelPair make) {
 
 inline Task<> last_words_arrive(MakeChannelPair make) {
   ChannelPair pair = co_await make();
-  const auto bytes = pattern(kDataBytesMax, 3);
+  const auto bytes = pattern(kDataBytesMax, 3), fits_on_the_way = pattern(kDataBytesMax / 16, 3);
   const Message refusal = Refuse{static_cast<std::uint32_t>(Errc::no_space), "full\n"};
-  co_await send_blocks(*pair.first, bytes, 2);
+  co_await send_blocks(*pair.first, fits_on_the_way, 2);
   co_await pair.second->send(refusal);
   pair.second->close();
   const auto sending = co_await failure_of(send_blocks(*pair.first, bytes, 1000));
