@@ -68,9 +68,9 @@ TEST_CASE("there are no tabs and no blanks at the ends of lines", "[docs]") {
 }
 
 TEST_CASE("whoever promises to do something gives the issue's number", "[docs]") {
-  static const std::regex kPromise(R"(\b(TODO|FIXME|XXX)\b(?!\(#[0-9]+\)))");
+  static const std::regex kPromise(R"(\b(TO[D]O|FIX[M]E|XX[X])\b(?!\(#[0-9]+\)))");
   check_lines([](const tree::Line& line) {
-    return line.file != "tests/docs/tidy_test.cc" && std::regex_search(line.text, kPromise) &&
+    return std::regex_search(line.text, kPromise) &&
            !(is_markdown(line.file) && line.text.find('`') != std::string::npos);
   });
 }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
 #include <thread>
 
 #include <boost/asio/thread_pool.hpp>
@@ -12,9 +13,13 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/unique_fd.h"
 #include "engine/tracker/bpf_write_tracker.h"
+#include "engine/tracker/dirty_map.h"
 #include "engine/tracker/rescan_tracker.h"
+#include "engine/tracker/tracked_device.h"
 #include "engine/tracker_choice.h"
+#include "tests/catch.h"
 #include "tests/tracker/scratch_device.h"
 
 namespace vmigrate {
@@ -42,6 +47,28 @@ bool comes_to(std::size_t links) {
   for (int look = 0; look < 200 && links_in_the_kernel() != links; ++look)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   return links_in_the_kernel() == links;
+}
+
+/// As a process does that dies while it tracks.
+void leave_tracker_behind(const std::filesystem::path& node) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    asio::thread_pool pool(1);
+    BpfWriteTracker tracker(pool, node);
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  REQUIRE(WIFSIGNALED(status));
+}
+
+/// Where the kernel's objects of the only tracker of a whole disk are pinned.
+std::filesystem::path pins_of(const std::filesystem::path& node) {
+  const TrackedDevice device(node);
+  const auto end = "-" + std::to_string(device.disk_major()) + "-" + std::to_string(device.disk_minor()) + "-0";
+  for (const auto& pins : std::filesystem::directory_iterator("/sys/fs/bpf/vmigrate"))
+    if (pins.path().native().ends_with(end)) return pins.path();
+  throw std::runtime_error(node.string() + " has no pins");
 }
 
 template <typename Device>
@@ -252,6 +279,23 @@ TEST_CASE("tracking survives the death of its process", "[tracker][root]") {
   CHECK(rest.empty());
 }
 
+TEST_CASE("a bio whose end nobody saw is in the last drain, once", "[tracker][root]") {
+  LoopDevice device(kBlocks * kBlockBytes);
+  asio::thread_pool pool(1);
+  BpfWriteTracker tracker(pool, device.node());
+  const UniqueFd in_flight(::bpf_obj_get((pins_of(device.node()) / "in_flight").c_str()));
+  const vm_bucket bucket{{{.bio = 1, .sector = 64 * kBlockBytes / 512, .sectors = kBlockBytes / 512}}};
+  const __u32 first = 0;
+  REQUIRE(::bpf_map_update_elem(in_flight.get(), &first, &bucket, BPF_ANY) == 0);
+  CHECK(drained_from(tracker).empty());   // it may be on its way
+  const auto quiet = run_task(open_scratch_volume(device, {})->quiesce());
+  DirtySet rest(kBlocks), nothing(kBlocks);
+  run_task(tracker.drain_rest_into(rest, *quiet));
+  require_exactly(rest, {{{64}, 64}});
+  run_task(tracker.drain_rest_into(nothing, *quiet));
+  CHECK(nothing.empty());
+}
+
 TEST_CASE("a tracker whose process lives or that ended in order cannot be adopted", "[tracker][root]") {
   LoopDevice device(kBlocks * kBlockBytes);
   asio::thread_pool pool(1);
@@ -265,17 +309,8 @@ TEST_CASE("a tracker whose process lives or that ended in order cannot be adopte
 
 TEST_CASE("what a dead process left is not adopted with a map missing", "[tracker][root]") {
   LoopDevice device(kBlocks * kBlockBytes);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    asio::thread_pool pool(1);
-    BpfWriteTracker tracker(pool, device.node());
-    ::kill(::getpid(), SIGKILL);
-  }
-  ::waitpid(child, nullptr, 0);
-  const TrackedDevice tracked(device.node());
-  const auto end = "-" + std::to_string(tracked.disk_major()) + "-" + std::to_string(tracked.disk_minor()) + "-0";
-  for (const auto& pins : std::filesystem::directory_iterator("/sys/fs/bpf/vmigrate"))
-    if (pins.path().native().ends_with(end)) CHECK(std::filesystem::remove(pins.path() / "unsure"));
+  leave_tracker_behind(device.node());
+  CHECK(std::filesystem::remove(pins_of(device.node()) / "unsure"));
   asio::thread_pool pool(1);
   try {
     BpfWriteTracker::adopt(pool, device.node());
@@ -287,13 +322,7 @@ TEST_CASE("what a dead process left is not adopted with a map missing", "[tracke
 
 TEST_CASE("a new tracker removes what a dead process left on its device", "[tracker][root]") {
   LoopDevice device(kBlocks * kBlockBytes);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    asio::thread_pool pool(1);
-    BpfWriteTracker tracker(pool, device.node());
-    ::kill(::getpid(), SIGKILL);
-  }
-  ::waitpid(child, nullptr, 0);
+  leave_tracker_behind(device.node());
   asio::thread_pool pool(1);
   BpfWriteTracker tracker(pool, device.node());
   CHECK(tracker.is_pinned());
