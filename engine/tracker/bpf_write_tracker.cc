@@ -186,7 +186,9 @@ void BpfWriteTracker::drain_rest(DirtySet& out) {
   do {  // discards that a held file system still has queued may start at any time
     wait_until_nothing_is_in_flight(device_, deadline);
     counted_before = counted();
-    if (swept_.counted != counted_before) swept_ = {.counted = counted_before};
+    const auto ends_skipped = objects_->bio_ends_skipped();
+    if (swept_.counted != counted_before || swept_.ends_skipped != ends_skipped)
+      swept_ = {.counted = counted_before, .ends_skipped = ends_skipped};
     take_in_flight(out);  // first: a bio that ends meanwhile is remembered still, or marked
     take_unsure(out);
     drain_words(out);
@@ -211,7 +213,7 @@ void BpfWriteTracker::check_flags() const {
 
 /// Every event was seen by all copies that it needs, but those that were busy. If one never was, nothing was missed.
 void BpfWriteTracker::check_every_copy_was_not_skipped() const {
-  for (const auto& [tracepoint, skips] : objects_->fewest_skips())
+  for (const auto& [tracepoint, skips] : objects_->writes_skipped())
     if (skips != 0) lost(device_, "each copy of its program missed an event of " + tracepoint);
 }
 
@@ -264,8 +266,8 @@ void BpfWriteTracker::add_bits(DirtySet& out, std::uint64_t word_index, std::uin
   }
 }
 
-/// Bios whose end nobody saw, because a driver below sent them on to another queue. Those that have not landed yet are
-/// remembered on, and marked when they end.
+/// Bios whose end nobody saw, because a driver below sent them on to another queue or the kernel skipped the program.
+/// Those that have not landed yet are remembered on, and marked when they end.
 void BpfWriteTracker::take_in_flight(DirtySet& out) {
   const auto& config = objects_->state().config;
   for (const auto& range : objects_->in_flight()) {

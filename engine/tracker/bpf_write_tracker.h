@@ -62,9 +62,11 @@ class BpfWriteTracker final : public WriteTracker {
   void check_against_statistics() const;
   void drain_words(DirtySet& out);
   void drain_rest(DirtySet& out);
-  /// What is known of bios whose end nobody marks is handed out once, and again after anything else was written.
+  /// What is known of bios whose end nobody marks is handed out once, and again after anything else was written or
+  /// another end was skipped.
   struct Swept {
     std::uint64_t counted = 0;
+    std::uint64_t ends_skipped = 0;
     std::set<std::array<std::uint64_t, 3>> bios;   ///< as vm_slot
     std::set<std::uint64_t> chunks;                ///< of `unsure`
   };

@@ -22,6 +22,7 @@ namespace vmigrate {
 namespace {
 
 constexpr const char* kMapNames[] = {"state", "dirty", "pending", "unsure", "in_flight"};
+constexpr const char* kBioEnd = "block_bio_complete";
 constexpr std::uint64_t kBitsMax = std::uint64_t{1} << 28;  // 32 MiB of map: 1 TiB of 4 KiB blocks
 constexpr unsigned kCopiesWithoutPreemption = 3;            // task, softirq and hardirq: two of them can be interrupted
 constexpr unsigned kQueueCopiesWithoutPreemption = 1;       // submitting may sleep: only tasks do it
@@ -100,6 +101,7 @@ std::uint64_t skips_of(int link, const std::string& tracepoint) {
 }
 
 unsigned copies_on(const vm_config& config, const std::string& tracepoint) {
+  if (tracepoint == kBioEnd) return 1;
   return tracepoint == "block_bio_queue" ? config.queue_copies : config.copies;
 }
 
@@ -153,7 +155,7 @@ class TrackerLoader {
   void choose_programs() {
     if (device_.is_bio_based()) {
       chosen_.emplace_back("block_bio_queue", "on_bio_queued_");
-      if (!options_.marks_at_issue) chosen_.emplace_back("block_bio_complete", "on_bio_complete_");
+      if (!options_.marks_at_issue) chosen_.emplace_back(kBioEnd, "on_bio_complete_");
     } else if (options_.marks_at_issue) {
       chosen_.emplace_back("block_rq_issue", "on_write_issued_");
     } else {
@@ -312,9 +314,10 @@ TrackerObjects::Skips TrackerObjects::skips() const {
   return skips;
 }
 
-std::map<std::string, std::uint64_t> TrackerObjects::fewest_skips() const {
+std::map<std::string, std::uint64_t> TrackerObjects::writes_skipped() const {
   std::map<std::string, std::uint64_t> fewest;
   for (const auto& [tracepoint, counts] : skips()) {
+    if (tracepoint == kBioEnd) continue;
     const auto before = skips_before_.find(tracepoint);
     std::uint64_t least = UINT64_MAX;
     for (std::size_t copy = 0; copy < counts.size(); ++copy)
@@ -322,6 +325,11 @@ std::map<std::string, std::uint64_t> TrackerObjects::fewest_skips() const {
     fewest[tracepoint] = least;
   }
   return fewest;
+}
+
+std::uint64_t TrackerObjects::bio_ends_skipped() const {
+  const auto link = links_.find(kBioEnd);
+  return link == links_.end() ? 0 : skips_of(link->second.front().get(), kBioEnd);
 }
 
 }  // namespace vmigrate

@@ -7,7 +7,8 @@
 //    remembered from their submission, because drivers consume, trim or redirect a bio.
 //  * Since 6.1 the kernel skips a program that is interrupted by an event of its own tracepoint. So each program is
 //    attached in several copies: interrupts can block one copy per level, and there are more copies than levels. (Bios
-//    are submitted on one level only, and what a task completes needs one copy only.)
+//    are submitted on one level only, and what a task completes needs one copy only. Nor is a skipped end of a bio a
+//    loss: the bio stays remembered.)
 //
 // Every mark is an atomic operation that returns the old value, which is a full barrier on every architecture: whoever
 // takes the bit afterwards sees the data. docs/dirty-tracking.md argues the whole.
@@ -352,7 +353,9 @@ static __always_inline void note_bio(struct bio *bio, struct place place)
     remember(address_of(bio), sector, sectors, place.copy);
 }
 
-/* Does not ask whose bio it is: it may have been sent on to another device in place. */
+/* Does not ask whose bio it is: it may have been sent on to another device in place. If the kernel skips it, the bio
+ * stays remembered, and user space counts the skips: the last drain hands it out then, and the next bio at its address
+ * marks it. */
 static __always_inline void mark_bio(__u64 address)
 {
   struct vm_bucket *bucket = bucket_of(address);
@@ -381,14 +384,6 @@ static __always_inline void mark_bio(__u64 address)
     note_bio(bio, (struct place){n, 0});                                                                    \
     leave(levels);                                                                                          \
     return 0;                                                                                               \
-  }                                                                                                         \
-  SEC("?raw_tp/block_bio_complete") /* the address as a number, and no more is needed */                    \
-  int on_bio_complete_##n(struct bpf_raw_tracepoint_args *context)                                          \
-  {                                                                                                         \
-    __u64 *levels = enter();                                                                                \
-    mark_bio(context->args[1]);                                                                             \
-    leave(levels);                                                                                          \
-    return 0;                                                                                               \
   }
 
 COPY(0)
@@ -399,6 +394,14 @@ COPY(4)
 COPY(5)
 COPY(6)
 COPY(7)
+
+/* One copy: see mark_bio(). It gets the address as a number, and no more is needed. */
+SEC("?raw_tp/block_bio_complete")
+int on_bio_complete_0(struct bpf_raw_tracepoint_args *context)
+{
+  mark_bio(context->args[1]);
+  return 0;
+}
 
 /* For tests only: the wrong moment to mark, so that the stress test can be shown to notice. */
 SEC("?tp_btf/block_rq_issue")
