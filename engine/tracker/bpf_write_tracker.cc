@@ -27,6 +27,7 @@ using SteadyTime = std::chrono::steady_clock;
 constexpr auto kInFlightTimeout = 10s;  // a healthy device answers; longer than any loop or virtio hiccup seen
 constexpr auto kBaselineTimeout = 50ms;  // most devices have a still moment by then
 constexpr auto kQuietArmTimeout = 5s;
+constexpr auto kSubmissionTime = 10ms;  // at most, from the tracepoint of submission to the in-flight count
 
 std::atomic_ref<std::uint64_t> atomic(std::uint64_t& word) { return std::atomic_ref<std::uint64_t>(word); }
 std::uint64_t load(const __u64& word) { return __atomic_load_n(&word, __ATOMIC_SEQ_CST); }
@@ -47,7 +48,7 @@ void wait_until_nothing_is_in_flight(const TrackedDevice& device, SteadyTime::ti
 /// none.
 void wait_for_unknown_bios(const TrackedDevice& device) {
   const auto deadline = SteadyTime::now() + kQuietArmTimeout;
-  std::this_thread::sleep_for(10ms);  // from the tracepoint of submission to the in-flight count
+  std::this_thread::sleep_for(kSubmissionTime);
   while (device.writes_in_flight() != 0) {
     if (SteadyTime::now() > deadline)
       throw Error(Errc::tracker_unavailable, device.node().string() + " never had a moment without writes in flight");
@@ -186,9 +187,12 @@ void BpfWriteTracker::drain_rest(DirtySet& out) {
   do {  // discards that a held file system still has queued may start at any time
     wait_until_nothing_is_in_flight(device_, deadline);
     counted_before = counted();
-    const auto ends_skipped = objects_->bio_ends_skipped();
-    if (swept_.counted != counted_before || swept_.ends_skipped != ends_skipped)
-      swept_ = {.counted = counted_before, .ends_skipped = ends_skipped};
+    if (swept_.counted != counted_before) {
+      swept_ = {.counted = counted_before};
+      // Whose end nobody will see has to land before it is handed out, and read.
+      if (knows_of_bios()) std::this_thread::sleep_for(kSubmissionTime);
+      wait_until_nothing_is_in_flight(device_, deadline);
+    }
     take_in_flight(out);  // first: a bio that ends meanwhile is remembered still, or marked
     take_unsure(out);
     drain_words(out);
@@ -281,6 +285,10 @@ void BpfWriteTracker::take_in_flight(DirtySet& out) {
       add_bits(out, word, ~std::uint64_t{0});
     }
   }
+}
+
+bool BpfWriteTracker::knows_of_bios() const {
+  return !objects_->in_flight().empty() || std::ranges::any_of(objects_->unsure(), [](auto word) { return word != 0; });
 }
 
 /// A chunk is 64 words of the map: one word of `pending`.

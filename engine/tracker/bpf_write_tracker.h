@@ -32,8 +32,8 @@ class BpfWriteTracker final : public WriteTracker {
   /// Error(Errc::tracker_unavailable) with the reason when the kernel or the device rules it out.
   BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device);
   BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device, const Options& options);
-  /// Takes over what a process that died has left: its next drain returns at least every block written since that
-  /// process last called forget_drained(). Throws Error(Errc::tracking_lost) when nothing is left, it is in use, or it
+  /// Takes over what a process that died has left: its drains return at least every block written since that process
+  /// last called forget_drained(). Throws Error(Errc::tracking_lost) when nothing is left, it is in use, or it
   /// is not about the medium that the device carries now.
   static std::unique_ptr<BpfWriteTracker> adopt(asio::thread_pool& pool, const std::filesystem::path& device);
   static std::unique_ptr<BpfWriteTracker> adopt(asio::thread_pool& pool, const std::filesystem::path& device,
@@ -42,6 +42,7 @@ class BpfWriteTracker final : public WriteTracker {
 
   std::string_view name() const override { return "bpf"; }
   VolumeGeometry geometry() const override;
+  /// A write to a device without request queues whose end could not be seen is in the last drain only.
   Task<> drain_into(DirtySet& out) override;
   Task<> drain_rest_into(DirtySet& out, const QuietVolume& quiet) override;
 
@@ -62,11 +63,10 @@ class BpfWriteTracker final : public WriteTracker {
   void check_against_statistics() const;
   void drain_words(DirtySet& out);
   void drain_rest(DirtySet& out);
-  /// What is known of bios whose end nobody marks is handed out once, and again after anything else was written or
-  /// another end was skipped.
+  bool knows_of_bios() const;
+  /// What is known of bios whose end nobody marks is handed out once, and again after anything else was written.
   struct Swept {
     std::uint64_t counted = 0;
-    std::uint64_t ends_skipped = 0;
     std::set<std::array<std::uint64_t, 3>> bios;   ///< as vm_slot
     std::set<std::uint64_t> chunks;                ///< of `unsure`
   };

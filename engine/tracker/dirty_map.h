@@ -33,7 +33,7 @@ struct vm_config {
   __u64 diskseq;  /* the medium; 0 where the kernel does not count them */
   __u32 disk;     /* the whole disk: major << 20 | first minor */
   __u32 shift;    /* log2(sectors per bit) */
-  __u32 copies;   /* how many copies of a program are attached */
+  __u32 copies;   /* how many copies of on_write_complete are attached; of on_bio_complete always one */
   __u32 watch_depth;    /* we do not know what an event can interrupt on this kernel: watch how deeply they nest */
   __u32 mark_at_issue;  /* for tests only: mark when a write is submitted and not when it ends, which is wrong */
   __u32 queue_copies;   /* the same of on_bio_queued */

@@ -327,9 +327,4 @@ std::map<std::string, std::uint64_t> TrackerObjects::writes_skipped() const {
   return fewest;
 }
 
-std::uint64_t TrackerObjects::bio_ends_skipped() const {
-  const auto link = links_.find(kBioEnd);
-  return link == links_.end() ? 0 : skips_of(link->second.front().get(), kBioEnd);
-}
-
 }  // namespace vmigrate

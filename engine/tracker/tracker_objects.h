@@ -47,9 +47,8 @@ class TrackerObjects {
 
   /// By tracepoint: of its copies, the fewest events that the kernel skipped for one since tracking began. What a dead
   /// process left counts since its programs were attached: rather too many than too few.
+  /// Without the ends of bios: whoever ended unseen is among in_flight(), or was never remembered.
   std::map<std::string, std::uint64_t> writes_skipped() const;
-  /// Bios of any device whose end the kernel skipped, so far: those of ours are among in_flight().
-  std::uint64_t bio_ends_skipped() const;
 
  private:
   friend class TrackerLoader;

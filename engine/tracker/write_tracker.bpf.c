@@ -354,8 +354,7 @@ static __always_inline void note_bio(struct bio *bio, struct place place)
 }
 
 /* Does not ask whose bio it is: it may have been sent on to another device in place. If the kernel skips it, the bio
- * stays remembered, and user space counts the skips: the last drain hands it out then, and the next bio at its address
- * marks it. */
+ * stays remembered, until the last drain hands it out or the next bio at its address marks it. */
 static __always_inline void mark_bio(__u64 address)
 {
   struct vm_bucket *bucket = bucket_of(address);
