@@ -49,7 +49,7 @@ void CompressionPolicy::record(const SentMessage& message) {
       return;
     case Phase::raw:
       blend(raw_rate_, rate);
-      if (has_become_slow() || phase_bytes_ >= probe_every_bytes_) enter(Phase::packed_probe);
+      if (has_become_slow()) enter(Phase::packed_probe);
       return;
     case Phase::packed_probe:
       judge_packed_probe(message);
@@ -70,9 +70,8 @@ void CompressionPolicy::enter(Phase phase) {
 }
 
 void CompressionPolicy::end_raw_probe() {
-  const bool stays = packed_rate_ >= raw_rate_ * kTolerable;
-  if (stays) grow_interval();
-  else probe_every_bytes_ = kProbeEveryBytesMin;
+  const bool stays = raw_rate_ < kFastFrom && packed_rate_ >= raw_rate_ * kTolerable;
+  if (stays) probe_every_bytes_ = std::clamp(probe_every_bytes_ * 2, kRawProbeBytes, kProbeEveryBytesMax);
   enter(stays ? Phase::packed : Phase::raw);
 }
 
@@ -106,15 +105,10 @@ void CompressionPolicy::judge_packed_probe(const SentMessage& message) {
   const double link_rate = raw_rate_ * static_cast<double>(message.plain_bytes) /
                            static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
   const double promised = 1 / (1 / compress_rate + 1 / link_rate);
-  if (promised < raw_rate_ * kTolerableForetold) {
-    grow_interval();
-    return enter(Phase::raw);
-  }
+  if (promised < raw_rate_ * kTolerableForetold) return enter(Phase::raw);
   packed_rate_ = promised;
   probe_every_bytes_ = kRawProbeBytes;
   enter(Phase::packed);
 }
-
-void CompressionPolicy::grow_interval() { probe_every_bytes_ = std::min(probe_every_bytes_ * 2, kProbeEveryBytesMax); }
 
 }  // namespace vmigrate

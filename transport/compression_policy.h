@@ -20,14 +20,16 @@ struct SentMessage {
 
 /// lz4 costs about 1.5 s per GB of one core, more than encrypting; it loses on a fast link and wins on a slow one. Two
 /// rates are compared, both in plain bytes per second spent in send(): as measured raw, and as measured compressed. The
-/// one not in use is tried again now and then, since links and data change. When the link is not the bottleneck
-/// send() returns at once, the raw rate is high, and nothing is compressed. When it is, trying costs nothing that
-/// anybody waits for, even with data that do not get smaller: so the next ones that do are not missed, nothing is sent
-/// raw to measure what is known, and zstd has its time. It begins compressed: on a fast link that is soon seen, on a
-/// slow one nothing is lost.
+/// one not in use is tried again when the link has become slow, or now and then to see whether it still is. When the
+/// link is not the bottleneck send() returns at once, the raw rate is high, and nothing is compressed: not even if that
+/// looked faster, since it takes the processor from the other streams. When it is, trying costs nothing that anybody
+/// waits for, even with data that do not get smaller: so the next ones that do are not missed, nothing is sent raw to
+/// measure what is known, and zstd has its time. It begins compressed: on a fast link that is soon seen, on a slow one
+/// nothing is lost.
 class CompressionPolicy {
  public:
-  static constexpr std::uint64_t kProbeEveryBytesMin = 64ULL << 20;
+  /// Until the first look at how fast the link is.
+  static constexpr std::uint64_t kFirstBytes = 4ULL << 20;
   static constexpr std::uint64_t kProbeEveryBytesMax = 4ULL << 30;
   /// Longer than the socket buffers, which would otherwise swallow the probe and make the link look fast.
   static constexpr std::uint64_t kRawProbeBytes = 16ULL << 20;
@@ -36,6 +38,7 @@ class CompressionPolicy {
 
   /// Even on a busy processor a stream encrypts more: if it sends less for so long, it is the link that it waits for.
   static constexpr double kSlowBelow = 120e6;   ///< bytes per second
+  static constexpr double kFastFrom = 150e6;    ///< nor is it taken for slow, whatever compressing promises
   static constexpr std::uint64_t kWindowBytes = 8ULL << 20;
 
   /// What the next message should be compressed with.
@@ -52,7 +55,6 @@ class CompressionPolicy {
   void note_packed(const SentMessage& message);
   void look_at_packed();
   bool waits_for_link() const;
-  void grow_interval();
 
   Phase phase_ = Phase::packed;
   std::uint64_t phase_bytes_ = 0;
@@ -61,7 +63,7 @@ class CompressionPolicy {
   std::uint64_t phase_wire_bytes_ = 0;
   std::uint64_t window_bytes_ = 0;   ///< of the phase, and how long they took
   Duration window_time_{};
-  std::uint64_t probe_every_bytes_ = kRawProbeBytes;
+  std::uint64_t probe_every_bytes_ = kFirstBytes;
   double raw_rate_ = 0;
   double packed_rate_ = 0;
   /// Sums over the last compressed messages, the older ones of less weight.
