@@ -30,6 +30,12 @@ Task<> Precedence::Place::wait_for_turn(Clock& clock, const Cancellation& cancel
     co_await clock.sleep_for(kLookForTurnEvery);
 }
 
+void Precedence::Place::stand_still(TimePoint now, Duration at_most) {
+  if (all_ == nullptr) return;
+  const std::lock_guard lock(all_->mutex_);
+  if (!has_left_) all_->standing_still_[this] = now + at_most;
+}
+
 void Precedence::Place::take_link(TimePoint now, Duration at_most) {
   if (all_ == nullptr) return;
   const std::lock_guard lock(all_->mutex_);
@@ -40,6 +46,7 @@ void Precedence::Place::has_sent() noexcept {
   if (all_ == nullptr) return;
   const std::lock_guard lock(all_->mutex_);
   all_->turns_.remove(this);
+  all_->standing_still_.erase(this);
   all_->sending_the_rest_.erase(this);
 }
 
@@ -48,6 +55,7 @@ void Precedence::Place::leave() noexcept {
   const std::lock_guard lock(all_->mutex_);
   has_left_ = true;
   all_->turns_.remove(this);
+  all_->standing_still_.erase(this);
   all_->sending_the_rest_.erase(this);
 }
 
@@ -69,11 +77,16 @@ class Precedence::Place::Wait {
   Clock& clock_;
 };
 
-Task<> Precedence::Place::make_way(Clock& clock) {
-  if (all_ == nullptr || !all_->others_need_it_until(*this)) co_return;
+Task<> Precedence::Place::make_way(Clock& clock) { return wait_for(&Precedence::sending_the_rest_, clock); }
+
+Task<> Precedence::Place::let_others_go(Clock& clock) { return wait_for(&Precedence::standing_still_, clock); }
+
+Task<> Precedence::Place::wait_for(Needs Precedence::*needs, Clock& clock) {
+  if (all_ == nullptr || !all_->others_need_it_until(*this, needs)) co_return;
   const Wait wait(*this, clock);
   const TimePoint deadline = clock.now() + kMakeWayMax;
-  for (auto until = all_->others_need_it_until(*this); until; until = all_->others_need_it_until(*this)) {
+  for (auto until = all_->others_need_it_until(*this, needs); until;
+       until = all_->others_need_it_until(*this, needs)) {
     const TimePoint end = std::min(*until, deadline);
     const TimePoint now = clock.now();
     if (now >= end) co_return;
@@ -88,11 +101,11 @@ Duration Precedence::Place::take_waited() {
 }
 
 /// Nothing if nobody does, or if that is none of this one's business.
-std::optional<TimePoint> Precedence::others_need_it_until(const Place& place) const {
+std::optional<TimePoint> Precedence::others_need_it_until(const Place& place, Place::Needs Precedence::*needs) const {
   const std::lock_guard lock(mutex_);
-  if (place.has_left_ || sending_the_rest_.contains(&place)) return std::nullopt;
+  if (place.has_left_ || standing_still_.contains(&place) || sending_the_rest_.contains(&place)) return std::nullopt;
   std::optional<TimePoint> latest;
-  for (const auto& [other, until] : sending_the_rest_) latest = std::max(latest, std::optional(until));
+  for (const auto& [other, until] : this->*needs) latest = std::max(latest, std::optional(until));
   return latest;
 }
 

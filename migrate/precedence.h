@@ -17,7 +17,7 @@ namespace vmigrate {
 /// What holds, whatever the sessions do:
 /// 1. Nobody waits without a bound: for a turn as long as he says himself, to make way for kMakeWayMax at most.
 /// 2. Whoever stands still waits for nobody. So no two wait for each other, and a freeze is never longer for this.
-/// 3. Others make way for one container for no longer than its own freeze may last.
+/// 3. Others make way for one container, or wait for it to go, for no longer than its own freeze may last.
 /// 4. After leave(), and once a place is gone, nobody waits for it, nor it for anybody.
 /// 5. Turns come in the order in which they were asked for.
 class Precedence {
@@ -37,7 +37,9 @@ class Precedence {
     bool take_turn();
     /// Returns when the turn is ours, after `patience`, or when it is cancelled.
     Task<> wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience);
-    /// The container stands still, and what is left of it goes: others make way, until has_sent() or for `at_most`.
+    /// The container is about to stand still: others begin with nothing new, until has_sent() or for `at_most`.
+    void stand_still(TimePoint now, Duration at_most);
+    /// What is left of it goes now: others make way, until has_sent() or for `at_most`.
     void take_link(TimePoint now, Duration at_most);
     /// Everything is with the destination: the link is the others' again, and the turn is the next one's.
     void has_sent() noexcept;
@@ -47,12 +49,18 @@ class Precedence {
     /// Between two messages of a round: returns when nobody else needs the link more. On any executor, and on several
     /// at once.
     Task<> make_way(Clock& clock);
+    /// Before a session begins, which takes processors and disk: returns when nobody else stands still, after
+    /// kMakeWayMax at the latest.
+    Task<> let_others_go(Clock& clock);
     /// For how long that held us up since it was last asked.
     Duration take_waited();
 
    private:
     friend class Precedence;
     class Wait;
+    using Needs = std::map<const Place*, TimePoint>;   // and until when
+
+    Task<> wait_for(Needs Precedence::*needs, Clock& clock);
 
     Precedence* all_;
     // Guarded by all_->mutex_.
@@ -63,11 +71,12 @@ class Precedence {
   };
 
  private:
-  std::optional<TimePoint> others_need_it_until(const Place& place) const;
+  std::optional<TimePoint> others_need_it_until(const Place& place, Place::Needs Precedence::*needs) const;
 
   mutable std::mutex mutex_;
   std::list<const Place*> turns_;                        // the first has the turn, the others wait for it
-  std::map<const Place*, TimePoint> sending_the_rest_;   // and until when others make way
+  Place::Needs standing_still_;
+  Place::Needs sending_the_rest_;
 };
 
 }  // namespace vmigrate

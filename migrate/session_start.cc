@@ -86,6 +86,10 @@ void require_right(const SessionHost& host, const Channel& other, Action action,
 
 Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
   const Endpoint endpoint = parse_endpoint(request.peer);
+  // What looks at a container takes as much of the host as a hand-over that goes on beside it.
+  Precedence::Place place(host.precedence);
+  co_await place.let_others_go(host.clock);
+  cancellation.check();
   const auto departure = co_await find_departure(host.local, request, host.agent_address);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);

@@ -361,6 +361,7 @@ std::uint64_t SourceSession::wire_bytes() const {
 }
 
 Task<> SourceSession::hand_over() {
+  place_.stand_still(parts_.clock.now(), freeze_budget_left());
   co_await parts_.departure.stop();
   throttle_percent_ = 0;
   lap("freeze");

@@ -91,6 +91,18 @@ TEST_CASE("nobody makes way for longer than a freeze may last, nor for longer th
   CHECK(crowd.time_to_make_way() == Precedence::kMakeWayMax);
 }
 
+TEST_CASE("nobody begins while another stands still, for no longer than that may last", "[migrate][precedence]") {
+  Crowd crowd;
+  const auto time_to_begin = [&] { return crowd.time_of(crowd.mine.let_others_go(crowd.sim.clock())); };
+  CHECK(time_to_begin() == 0s);
+  crowd.other.stand_still(crowd.sim.clock().now(), 8s);
+  CHECK(crowd.time_to_make_way() == 0s);   // what has begun goes on until the link is needed
+  crowd.later(300ms, [&] { crowd.other.has_sent(); });
+  CHECK(time_to_begin() >= 300ms);
+  crowd.other.stand_still(crowd.sim.clock().now(), 2s);
+  CHECK(time_to_begin() == 2s);
+}
+
 TEST_CASE("two that stand still do not wait for each other", "[migrate][precedence]") {
   Crowd crowd;
   crowd.other_takes_link(8s);
