@@ -28,8 +28,9 @@ struct SentMessage {
 /// nothing is lost.
 class CompressionPolicy {
  public:
-  /// Until the first look at how fast the link is.
-  static constexpr std::uint64_t kFirstBytes = 4ULL << 20;
+  /// Until the first look at how fast the link is. Most checkpoints of a frozen container are no longer, and on a slow
+  /// link looking would cost downtime.
+  static constexpr std::uint64_t kFirstBytes = 16ULL << 20;
   static constexpr std::uint64_t kProbeEveryBytesMax = 4ULL << 30;
   /// Longer than the socket buffers, which would otherwise swallow the probe and make the link look fast.
   static constexpr std::uint64_t kRawProbeBytes = 16ULL << 20;
