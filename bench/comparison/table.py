@@ -2,6 +2,7 @@
 """The result as a page of Markdown."""
 import platform
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from comparison import image, packages
 
 HEADINGS = ("copied by", "wall s", "GB/s", "CPU s alpha / beta", "CPU s", "MB on the wire", "peak MiB alpha / beta",
             "n")
+WIDTH = 120
 RATES = {"full": "Full speed", "10gbit": "10 Gb/s", "1gbit": "1 Gb/s", "100mbit": "100 Mb/s"}
 NOTES = """Medians, [fastest - slowest]. GB/s is the size of the image over wall time. Wall time begins with the first
 process on either side and ends when the copy is whole and flushed; every copy was then compared with its source. CPU
@@ -29,14 +31,11 @@ def heading(options, results):
     used = sorted({package for rows in results.values() for row in rows for package in row.peer.packages})
     versions = ", ".join(f"{package} {packages.version_of(package) or '(not there)'}" for package in used)
     where = "the disk" if options.on_disk else "tmpfs"
-    return f"""# Copying an image: vmigrate and others
-
-{time.strftime('%Y-%m-%d')}, commit {commit()}; {machine()}.
-Seed {options.seed}; repetitions: {options.repetitions}, each with every peer once in shuffled order. Source in the page
-cache, copy on {where}. Repeat it with `bench/compare`.
-{f"Peers: {versions}." if versions else ""}
-
-{NOTES}"""
+    said = (f"{time.strftime('%Y-%m-%d')}, commit {commit()}; {machine()}. Seed {options.seed}; repetitions: "
+            f"{options.repetitions}, each with every peer once in shuffled order. Source in the page cache, copy on "
+            f"{where}. Repeat it with `bench/compare`. " + (f"Peers: {versions}." if versions else ""))
+    said = textwrap.fill(said, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return f"# Copying an image: vmigrate and others\n\n{said}\n\n{NOTES}"
 
 
 def machine():
