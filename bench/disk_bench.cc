@@ -15,10 +15,10 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <memory>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -51,15 +51,15 @@ struct File {
 /// Each thread does the next piece as soon as it has done its last one; several share one descriptor.
 void share(const File& file, unsigned threads, const std::function<void(std::byte*, off_t)>& work) {
   std::atomic<std::uint64_t> next = 0;
-  std::vector<std::thread> running;
+  std::vector<std::future<void>> running;   // each waits for its thread, also when another one has failed
   for (unsigned i = 0; i < threads; ++i)
-    running.emplace_back([&] {
+    running.push_back(std::async(std::launch::async, [&] {
       const Piece buffer = aligned_piece();
       std::fill_n(buffer.get(), kPieceBytes, std::byte{0x5a});
       for (std::uint64_t piece = next++; piece < file.pieces; piece = next++)
         work(buffer.get(), static_cast<off_t>(piece * kPieceBytes));
-    });
-  for (std::thread& thread : running) thread.join();
+    }));
+  for (std::future<void>& one : running) one.get();
 }
 
 void must_be_whole(ssize_t done, const char* what) {

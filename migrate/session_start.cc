@@ -84,13 +84,16 @@ void require_right(const SessionHost& host, const Channel& other, Action action,
   host.rules->require(other.certified_names(), deed);
 }
 
-Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
-  const Endpoint endpoint = parse_endpoint(request.peer);
-  // What looks at a container takes as much of the host as a hand-over that goes on beside it.
+/// Looking at a container takes as much of the host as a hand-over that goes on beside it: that one first.
+Task<std::unique_ptr<Departure>> look_at_container(const SessionHost& host, const Request& request) {
   Precedence::Place place(host.precedence);
   co_await place.let_others_go(host.clock);
-  cancellation.check();
-  const auto departure = co_await find_departure(host.local, request, host.agent_address);
+  co_return co_await find_departure(host.local, request, host.agent_address);
+}
+
+Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
+  const Endpoint endpoint = parse_endpoint(request.peer);
+  const auto departure = co_await look_at_container(host, request);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);
   require_right(host, *conversation.channel, Action::send, request);
@@ -200,13 +203,10 @@ Task<json> pull(const SessionHost& host, Request request, Progress& progress, Ca
 Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancellation& cancellation) {
   ReportingChannel reporting(channel);
   const Request request = request_from_json(pull.request);
-  const auto steps = [&]() -> Task<std::unique_ptr<Departure>> {
-    return find_departure(host.local, request, host.agent_address);
-  };
   std::unique_ptr<Departure> departure;
   std::exception_ptr thrown;
   try {
-    departure = co_await steps();
+    departure = co_await look_at_container(host, request);
   } catch (...) {
     thrown = std::current_exception();
   }

@@ -189,9 +189,10 @@ void BpfWriteTracker::drain_rest(DirtySet& out) {
     counted_before = counted();
     if (swept_.counted != counted_before) {
       swept_ = {.counted = counted_before};
-      // Whose end nobody will see has to land before it is handed out, and read.
-      if (knows_of_bios()) std::this_thread::sleep_for(kSubmissionTime);
-      wait_until_nothing_is_in_flight(device_, deadline);
+      if (knows_of_bios()) {   // whose end nobody will see has to land before it is handed out, and read
+        std::this_thread::sleep_for(kSubmissionTime);
+        wait_until_nothing_is_in_flight(device_, deadline);
+      }
     }
     take_in_flight(out);  // first: a bio that ends meanwhile is remembered still, or marked
     take_unsure(out);

@@ -33,8 +33,8 @@ class BpfWriteTracker final : public WriteTracker {
   BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device);
   BpfWriteTracker(asio::thread_pool& pool, const std::filesystem::path& device, const Options& options);
   /// Takes over what a process that died has left: its drains return at least every block written since that process
-  /// last called forget_drained(). Throws Error(Errc::tracking_lost) when nothing is left, it is in use, or it
-  /// is not about the medium that the device carries now.
+  /// last called forget_drained(). Throws Error(Errc::tracking_lost) when nothing is left, it is in use, or it is not
+  /// about the medium that the device carries now.
   static std::unique_ptr<BpfWriteTracker> adopt(asio::thread_pool& pool, const std::filesystem::path& device);
   static std::unique_ptr<BpfWriteTracker> adopt(asio::thread_pool& pool, const std::filesystem::path& device,
                                                 const Options& options);

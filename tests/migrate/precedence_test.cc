@@ -61,10 +61,16 @@ struct Company : SessionWorld {
     step();
   }
 
+  Task<> begin_beside_it() {
+    co_await other.let_others_go(sim.clock());
+    other_began_after = sim.clock().now() - start;
+  }
+
   Precedence all;
   Precedence::Place other{&all};
   TimePoint start = sim.clock().now();
   Duration stopped_after{};
+  Duration other_began_after{};
 };
 
 }  // namespace
@@ -198,6 +204,18 @@ TEST_CASE("a container runs on while another of its host stands still, and then 
   REQUIRE(rounds.size() >= 3);
   CHECK(rounds[rounds.size() - 2].blocks_dirty >= 1);
   for (const auto& round : rounds) CHECK(round.duration < 1s);   // waiting says nothing of the link
+}
+
+TEST_CASE("nobody begins while a session hands its container over", "[migrate][precedence]") {
+  Company world;
+  const auto as_before = world.departure->script().at_stop;
+  world.departure->script().at_stop = [&] {
+    as_before();
+    asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
+  };
+  world.migrate();
+  CHECK(world.destination_runs());
+  CHECK(world.other_began_after > world.stopped_after);
 }
 
 TEST_CASE("a turn that never comes holds up nobody for ever", "[migrate][precedence]") {
