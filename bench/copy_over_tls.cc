@@ -29,11 +29,7 @@ std::unique_ptr<Channel> take_first(Channels& channels) {
 
 Task<Channels> dial(const TwoEnds& ends, const TlsContext& tls) {
   Channels channels;
-  while (channels.size() < connections(ends)) {
-    auto channel = co_await connect(ends.at, tls);
-    channel->set_compression(ends.compression);
-    channels.push_back(std::move(channel));
-  }
+  while (channels.size() < connections(ends)) channels.push_back(co_await connect(ends.at, tls));
   co_return channels;
 }
 

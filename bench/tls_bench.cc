@@ -72,9 +72,9 @@ struct ChannelWay {
   Compression compression = Compression::none;
 };
 
-Task<> send_all(Endpoint to, const Load& load, std::uint64_t messages, Compression compression) {
+Task<> send_all(Endpoint to, const Load& load, std::uint64_t messages, const ChannelWay& way) {
   const auto channel = co_await connect(to, load.alpha);
-  channel->set_compression(compression);
+  channel->set_compression(way.compression, way.streams);
   for (std::uint64_t i = 0; i < messages; ++i) {
     const Message message = BlockData{i * kBlocks, kBlocks, load.data};
     co_await channel->send(message);
@@ -103,7 +103,7 @@ void run_channels(const Load& load, const ChannelWay& way) {
     listeners.push_back(listen(receiving.get_executor(), {"127.0.0.1", 0}, load.beta));
     const std::uint64_t messages = load.messages / way.streams;
     asio::co_spawn(receiving, receive_all(*listeners.back(), messages), rethrow);
-    asio::co_spawn(sending, send_all(listeners.back()->local_endpoint(), load, messages, way.compression), rethrow);
+    asio::co_spawn(sending, send_all(listeners.back()->local_endpoint(), load, messages, way), rethrow);
   }
   std::vector<std::thread> threads;
   for (auto& loop : loops) threads.emplace_back([&loop] { loop->run(); });

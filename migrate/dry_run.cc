@@ -101,7 +101,7 @@ Task<nlohmann::json> run_dry_run(DryRunParts parts) {
   const Offer& offer = parts.departure.offer();
   const TimePoint start = parts.clock.now();
   parts.channel.set_idle_timeout(kAnswerTimeout);
-  parts.channel.set_compression(Compression::none);
+  parts.channel.set_compression(Compression::none, 1);
   const Message open = Open{parts.id, to_json(offer)};
   co_await parts.channel.send(open);
   const Accept accept = co_await expect<Accept>(parts.channel);

@@ -23,7 +23,9 @@ class ReportingChannel final : public Channel, public Progress {
   Task<Message> receive() override { return wire_.receive(); }
   void set_idle_timeout(Duration timeout) override { wire_.set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_.set_payload_limit(bytes_max); }
-  void set_compression(Compression compression) override { wire_.set_compression(compression); }
+  void set_compression(Compression compression, std::size_t streams) override {
+    wire_.set_compression(compression, streams);
+  }
   void note_pause(Duration pause) override { wire_.note_pause(pause); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }
@@ -46,7 +48,9 @@ class ForwardingChannel final : public Channel {
   Task<Message> receive() override;
   void set_idle_timeout(Duration timeout) override { wire_.set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_.set_payload_limit(bytes_max); }
-  void set_compression(Compression compression) override { wire_.set_compression(compression); }
+  void set_compression(Compression compression, std::size_t streams) override {
+    wire_.set_compression(compression, streams);
+  }
   void note_pause(Duration pause) override { wire_.note_pause(pause); }
   void close() noexcept override { wire_.close(); }
   const std::string& peer_name() const override { return wire_.peer_name(); }

@@ -26,7 +26,9 @@ class FailpointChannel final : public Channel {
   void set_idle_timeout(Duration timeout) override { wire_->set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_->set_payload_limit(bytes_max); }
   const std::vector<std::string>& certified_names() const override { return wire_->certified_names(); }
-  void set_compression(Compression compression) override { wire_->set_compression(compression); }
+  void set_compression(Compression compression, std::size_t streams) override {
+    wire_->set_compression(compression, streams);
+  }
   void note_pause(Duration pause) override { wire_->note_pause(pause); }
   void move_to(const asio::any_io_executor& executor) override { wire_->move_to(executor); }
   void close() noexcept override { wire_->close(); }

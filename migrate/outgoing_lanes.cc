@@ -42,7 +42,7 @@ class OutgoingLanes::Sink final : public BlockSink {
 
 OutgoingLanes::OutgoingLanes(std::vector<std::unique_ptr<Channel>> channels, const Parts& parts) {
   for (auto& channel : channels) {
-    channel->set_compression(parts.compression);
+    channel->set_compression(parts.compression, channels.size());
     auto& lane = lanes_.emplace_back(std::make_unique<DataLane>(std::move(channel), parts.instead_of_threads));
     auto& sink = sinks_.emplace_back(std::make_unique<Sink>(lane->channel(), parts.pacer));
     copy_lanes_.push_back({sink.get(), lane->executor()});

@@ -152,7 +152,7 @@ Task<> SourceSession::introduce() {
   agent_ = parts_.dialled.empty() ? answer.agent : parts_.dialled;
   note_waybill({});
   parts_.channel.set_idle_timeout(kIdleTimeout);
-  parts_.channel.set_compression(parts_.departure.offer().options.compression);
+  parts_.channel.set_compression(parts_.departure.offer().options.compression, 1);
   pacer_.emplace(parts_.clock, rates_.bandwidth_max, &place_);
   co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);

@@ -2,32 +2,25 @@
 #include "transport/compression_policy.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace vmigrate {
 namespace {
 
-constexpr double kNewSampleWeight = 0.2;
 constexpr double kTolerable = 0.95;  // of the raw rate: what compressing may lose with data that do not get smaller
 /// The same for what is only foretold, as if nothing else could go on while it compresses.
 constexpr double kTolerableForetold = 0.9;
 constexpr double kShareMax = 0.5;   // of the time: what zstd may take
-constexpr double kMemory = 0.95;    // some 20 messages, of which the socket buffers swallow a few at once
+constexpr double kMemoryBytes = 20 << 20;   // much more than the socket buffers swallow at once
 
 double rate_of(std::uint64_t bytes, Duration time) {
   return static_cast<double>(bytes) / std::max(std::chrono::duration<double>(time).count(), 1e-9);
-}
-
-void blend(double& rate, double sample) {
-  // In seconds per byte, so that one message swallowed by the socket buffer does not outweigh ten slow ones.
-  rate = rate == 0 ? sample : 1 / ((1 - kNewSampleWeight) / rate + kNewSampleWeight / sample);
 }
 
 }  // namespace
 
 Codec CompressionPolicy::codec() const {
   if (phase_ == Phase::raw_probe || phase_ == Phase::raw) return Codec::none;
-  const bool may_be_slow = raw_rate_ == 0 || recent_.wire_bytes < recent_.seconds * kSlowBelow;
+  const bool may_be_slow = raw_rate_ == 0 || recent_.wire_bytes < recent_.seconds * share_ * kSlowBelow;
   const bool has_time = recent_.compress_seconds <= recent_.seconds * kShareMax;
   return phase_ == Phase::packed && may_be_slow && has_time ? Codec::zstd : Codec::lz4;
 }
@@ -40,22 +33,19 @@ void CompressionPolicy::record(const SentMessage& message) {
   phase_wire_bytes_ += message.wire_bytes;
   window_bytes_ += message.plain_bytes;
   window_time_ += message.total_time;
-  const double rate = rate_of(message.plain_bytes, message.total_time);
   switch (phase_) {
     case Phase::raw_probe:
-      // The first half only fills the socket buffers.
-      if (phase_bytes_ > kRawProbeBytes / 2 || phase_time_ > kRawProbeTime / 2) blend(raw_rate_, rate);
-      if (phase_bytes_ >= kRawProbeBytes || phase_time_ >= kRawProbeTime) end_raw_probe();
+      // At first it only fills the socket buffers.
+      if (phase_bytes_ <= kBuffersBytes && phase_time_ <= kRawProbeTime / 2) forget_window();
+      else if (phase_time_ >= kRawProbeTime) end_raw_probe();
       return;
     case Phase::raw:
-      blend(raw_rate_, rate);
       if (has_become_slow()) enter(Phase::packed_probe);
       return;
     case Phase::packed_probe:
       judge_packed_probe(message);
       return;
     case Phase::packed:
-      blend(packed_rate_, rate);
       note_packed(message);
       look_at_packed();
       return;
@@ -64,40 +54,51 @@ void CompressionPolicy::record(const SentMessage& message) {
 
 void CompressionPolicy::enter(Phase phase) {
   phase_ = phase;
-  phase_bytes_ = phase_wire_bytes_ = window_bytes_ = 0;
-  phase_time_ = phase_compress_time_ = window_time_ = {};
-  if (phase == Phase::raw_probe) raw_rate_ = 0;
+  phase_bytes_ = phase_wire_bytes_ = 0;
+  phase_time_ = phase_compress_time_ = {};
+  forget_window();
+}
+
+void CompressionPolicy::forget_window() {
+  window_bytes_ = 0;
+  window_time_ = {};
 }
 
 void CompressionPolicy::end_raw_probe() {
-  const bool stays = raw_rate_ < kFastFrom && packed_rate_ >= raw_rate_ * kTolerable;
-  if (stays) probe_every_bytes_ = std::clamp(probe_every_bytes_ * 2, kRawProbeBytes, kProbeEveryBytesMax);
+  raw_rate_ = rate_of(window_bytes_, window_time_);
+  const bool stays = raw_rate_ < share_ * kFastFrom && packed_rate() >= raw_rate_ * kTolerable;
+  if (stays) probe_every_bytes_ = std::clamp(probe_every_bytes_ * 2, kProbeEveryBytesMin, kProbeEveryBytesMax);
   enter(stays ? Phase::packed : Phase::raw);
 }
 
 bool CompressionPolicy::has_become_slow() {
-  if (window_bytes_ < kWindowBytes) return false;
-  const double rate = rate_of(std::exchange(window_bytes_, 0), std::exchange(window_time_, {}));
-  return rate < kSlowBelow;
+  if (window_time_ < (window_bytes_ < kWindowBytes ? kWindowTimeMax : kWindowTimeMin)) return false;
+  raw_rate_ = rate_of(window_bytes_, window_time_);
+  forget_window();
+  return raw_rate_ < share_ * kSlowBelow;
 }
 
 void CompressionPolicy::note_packed(const SentMessage& message) {
-  const auto add = [](double& sum, double sample) { sum = sum * kMemory + sample; };
+  const double kept = 1 - std::min(static_cast<double>(message.plain_bytes) / kMemoryBytes, 1.0);
+  const auto add = [kept](double& sum, double sample) { sum = sum * kept + sample; };
+  add(recent_.plain_bytes, static_cast<double>(message.plain_bytes));
   add(recent_.wire_bytes, static_cast<double>(message.wire_bytes));
   add(recent_.compress_seconds, std::chrono::duration<double>(message.compress_time).count());
   add(recent_.seconds, std::chrono::duration<double>(message.total_time).count());
 }
 
 void CompressionPolicy::look_at_packed() {
-  const bool is_disappointing = phase_bytes_ >= kRawProbeBytes && packed_rate_ < raw_rate_ * kTolerable;
+  const bool is_disappointing = phase_bytes_ >= kProbeEveryBytesMin && packed_rate() < raw_rate_ * kTolerable;
   if (phase_bytes_ < probe_every_bytes_ && !(is_disappointing && !waits_for_link())) return;
   enter(waits_for_link() ? Phase::packed : Phase::raw_probe);
 }
 
 /// More than for the compressor, and longer than encrypting takes: raw the link would need longer still.
 bool CompressionPolicy::waits_for_link() const {
-  return phase_compress_time_ * 2 < phase_time_ && rate_of(phase_wire_bytes_, phase_time_) < kSlowBelow;
+  return phase_compress_time_ * 2 < phase_time_ && rate_of(phase_wire_bytes_, phase_time_) < share_ * kSlowBelow;
 }
+
+double CompressionPolicy::packed_rate() const { return recent_.plain_bytes / std::max(recent_.seconds, 1e-9); }
 
 /// One message is enough: what it took to compress it, and what the link will take for the rest.
 void CompressionPolicy::judge_packed_probe(const SentMessage& message) {
@@ -106,8 +107,8 @@ void CompressionPolicy::judge_packed_probe(const SentMessage& message) {
                            static_cast<double>(std::max<std::uint64_t>(message.wire_bytes, 1));
   const double promised = 1 / (1 / compress_rate + 1 / link_rate);
   if (promised < raw_rate_ * kTolerableForetold) return enter(Phase::raw);
-  packed_rate_ = promised;
-  probe_every_bytes_ = kRawProbeBytes;
+  recent_ = {};
+  probe_every_bytes_ = kProbeEveryBytesMin;
   enter(Phase::packed);
 }
 

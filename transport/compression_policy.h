@@ -2,6 +2,8 @@
 // Decides for one stream whether compressing the next message is worth the time. Pure: it sees only what it is told.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/clock.h"
@@ -31,17 +33,24 @@ class CompressionPolicy {
   /// Until the first look at how fast the link is. Socket buffers make a slow one look fast at first: with 4 MiB an
   /// evacuation over 400 Mb/s sent 3 % more (bench/evacuate).
   static constexpr std::uint64_t kFirstBytes = 16ULL << 20;
+  static constexpr std::uint64_t kProbeEveryBytesMin = 16ULL << 20;
   static constexpr std::uint64_t kProbeEveryBytesMax = 4ULL << 30;
-  /// Longer than the socket buffers, which would otherwise swallow the probe and make the link look fast.
-  static constexpr std::uint64_t kRawProbeBytes = 16ULL << 20;
-  /// A link that needs longer for them is slow: no more need be known.
+  /// With what the socket buffers swallow, which makes the link look fast, left out.
   static constexpr Duration kRawProbeTime = std::chrono::milliseconds(150);
+  static constexpr std::uint64_t kBuffersBytes = 8ULL << 20;
 
-  /// A stream encrypts more: if it sends less for so long, it is the link that it waits for. (Or the processor is very
-  /// busy: four streams, both their ends on two cores that others used as well, were seen to compress in vain.)
-  static constexpr double kSlowBelow = 120e6;   ///< bytes per second
-  static constexpr double kFastFrom = 150e6;    ///< nor is it taken for slow, whatever compressing promises
+  /// A stream that has a processor encrypts more: if it sends less for so long, it is the link that it waits for.
+  static constexpr double kSlowBelow = 120e6;     ///< bytes per second
+  static constexpr double kFastFrom = 150e6;      ///< nor is it taken for slow, whatever compressing promises
   static constexpr std::uint64_t kWindowBytes = 8ULL << 20;
+  /// A thread may well wait 20 ms for its turn.
+  static constexpr Duration kWindowTimeMin = std::chrono::milliseconds(100);
+  static constexpr Duration kWindowTimeMax = std::chrono::milliseconds(500);   ///< however little was sent
+
+  CompressionPolicy() : CompressionPolicy(1, 1) {}
+  /// `streams` share the link and these processors about equally: if they are more, each is slow below less.
+  CompressionPolicy(std::size_t streams, std::size_t processors)
+      : share_(std::min(1.0, static_cast<double>(processors) / static_cast<double>(streams))) {}
 
   /// What the next message should be compressed with.
   Codec codec() const;
@@ -51,13 +60,16 @@ class CompressionPolicy {
   enum class Phase { raw_probe, raw, packed_probe, packed };
 
   void enter(Phase phase);
+  void forget_window();
   void end_raw_probe();
   void judge_packed_probe(const SentMessage& message);
   bool has_become_slow();
   void note_packed(const SentMessage& message);
   void look_at_packed();
   bool waits_for_link() const;
+  double packed_rate() const;
 
+  double share_;   ///< of a processor
   Phase phase_ = Phase::packed;
   std::uint64_t phase_bytes_ = 0;
   Duration phase_time_{};
@@ -67,9 +79,9 @@ class CompressionPolicy {
   Duration window_time_{};
   std::uint64_t probe_every_bytes_ = kFirstBytes;
   double raw_rate_ = 0;
-  double packed_rate_ = 0;
   /// Sums over the last compressed messages, the older ones of less weight.
   struct Recent {
+    double plain_bytes = 0;
     double wire_bytes = 0;
     double compress_seconds = 0;
     double seconds = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <thread>
 
 #include <boost/asio/post.hpp>
 
@@ -79,6 +80,11 @@ Task<> TlsChannel::send(const Message& message) {
   if (has_bulk && plain_bytes >= kCompressBytesMin && compression_ == Compression::automatic)
     policy_.record({codec != Codec::none, plain_bytes, bytes_sent_ - sent_before, compress_time_,
                     std::chrono::steady_clock::now() - began + std::exchange(paused_, {})});
+}
+
+void TlsChannel::set_compression(Compression compression, std::size_t streams) {
+  compression_ = compression;
+  policy_ = CompressionPolicy(streams, std::max(std::thread::hardware_concurrency(), 1U));
 }
 
 Codec TlsChannel::codec_for(const Message& message, std::size_t plain_bytes) const {

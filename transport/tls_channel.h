@@ -44,7 +44,7 @@ class TlsChannel final : public Channel {
   Task<Message> receive() override;
   void set_idle_timeout(Duration timeout) override { stream_->set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
-  void set_compression(Compression compression) override { compression_ = compression; }
+  void set_compression(Compression compression, std::size_t streams) override;
   void note_pause(Duration pause) override { paused_ += pause; }
   void move_to(const asio::any_io_executor& executor) override { stream_->move_to(executor); }
   void close() noexcept override { stream_->close(); }

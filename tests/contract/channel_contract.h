@@ -94,7 +94,7 @@ inline Task<> carries_blocks(MakeChannelPair make) {
   const auto random = pattern(kDataBytesMax, 7);
   const std::vector<std::byte> smooth(kDataBytesMax, std::byte{42});
   for (const auto compression : {Compression::none, Compression::automatic, Compression::lz4, Compression::zstd}) {
-    pair.first->set_compression(compression);
+    pair.first->set_compression(compression, 1);
     co_await (send_blocks(*pair.first, random, 24) && receive_blocks(*pair.second, random, 24));
     co_await (send_blocks(*pair.first, smooth, 24) && receive_blocks(*pair.second, smooth, 24));
   }

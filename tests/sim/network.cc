@@ -121,7 +121,7 @@ class SimChannel final : public Channel {
 
   void set_idle_timeout(Duration timeout) override { idle_timeout_ = timeout; }
   void set_payload_limit(std::uint32_t) override {}
-  void set_compression(Compression) override {}
+  void set_compression(Compression, std::size_t) override {}
   void note_pause(Duration) override {}
   void close() noexcept override {
     if (std::exchange(is_closed_, true)) return;

@@ -137,7 +137,7 @@ class MemoryChannel final : public Channel {
   void set_idle_timeout(Duration timeout) override { idle_timeout_ = timeout; }
   void set_payload_limit(std::uint32_t bytes_max) override { payload_limit_ = bytes_max; }
   /// Only lz4 compresses: what pays is nothing that a simulation can measure.
-  void set_compression(Compression compression) override { compression_ = compression; }
+  void set_compression(Compression compression, std::size_t) override { compression_ = compression; }
   void note_pause(Duration) override {}
   /// What was sent before still reaches the peer.
   void close() noexcept override {

@@ -39,7 +39,9 @@ class WatchedChannel final : public Channel {
   }
   void set_idle_timeout(Duration timeout) override { wire_->set_idle_timeout(timeout); }
   void set_payload_limit(std::uint32_t bytes_max) override { wire_->set_payload_limit(bytes_max); }
-  void set_compression(Compression compression) override { wire_->set_compression(compression); }
+  void set_compression(Compression compression, std::size_t streams) override {
+    wire_->set_compression(compression, streams);
+  }
   void note_pause(Duration pause) override { wire_->note_pause(pause); }
   void close() noexcept override { wire_->close(); }
   const std::string& peer_name() const override { return wire_->peer_name(); }

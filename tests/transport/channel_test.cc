@@ -35,7 +35,7 @@ Task<> blocks_are_aligned(const TlsContext& alpha, const TlsContext& beta) {
   ChannelPair pair = co_await connect_pair(alpha, beta);
   const std::vector<std::byte> smooth(8 * kWireBlockBytes, std::byte{1});
   for (const auto compression : {Compression::none, Compression::lz4, Compression::zstd}) {
-    pair.first->set_compression(compression);
+    pair.first->set_compression(compression, 1);
     co_await send_blocks(*pair.first, smooth, 1);
     const auto data = co_await expect<BlockData>(*pair.second);
     CHECK(reinterpret_cast<std::uintptr_t>(data.bytes.data()) % kWireBlockBytes == 0);
