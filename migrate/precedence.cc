@@ -15,18 +15,32 @@ constexpr auto kLookForWayEvery = 5ms;
 
 }  // namespace
 
-bool Precedence::Place::take_turn() {
+Task<> Precedence::Place::begin(Clock& clock) {
+  if (all_ == nullptr) co_return;
+  co_await wait_for(&Precedence::standing_still_, clock);
+  const std::lock_guard lock(all_->mutex_);
+  waited_ = {};   // no round was held up
+  if (!has_left_) all_->beginning_[this] = clock.now() + kBeginMax;
+}
+
+void Precedence::Place::has_begun() noexcept {
+  if (all_ == nullptr) return;
+  const std::lock_guard lock(all_->mutex_);
+  all_->beginning_.erase(this);
+}
+
+bool Precedence::Place::take_turn(TimePoint now) {
   if (all_ == nullptr) return true;
   const std::lock_guard lock(all_->mutex_);
   if (has_left_) return true;
   auto& turns = all_->turns_;
   if (std::ranges::find(turns, this) == turns.end()) turns.push_back(this);
-  return turns.front() == this;
+  return turns.front() == this && !all_->do_others_begin(*this, now);
 }
 
 Task<> Precedence::Place::wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience) {
   const TimePoint deadline = clock.now() + patience;
-  while (!take_turn() && clock.now() < deadline && !cancellation.is_requested())
+  while (!take_turn(clock.now()) && clock.now() < deadline && !cancellation.is_requested())
     co_await clock.sleep_for(kLookForTurnEvery);
 }
 
@@ -54,6 +68,7 @@ void Precedence::Place::leave() noexcept {
   if (all_ == nullptr) return;
   const std::lock_guard lock(all_->mutex_);
   has_left_ = true;
+  all_->beginning_.erase(this);
   all_->turns_.remove(this);
   all_->standing_still_.erase(this);
   all_->sending_the_rest_.erase(this);
@@ -78,8 +93,6 @@ class Precedence::Place::Wait {
 };
 
 Task<> Precedence::Place::make_way(Clock& clock) { return wait_for(&Precedence::sending_the_rest_, clock); }
-
-Task<> Precedence::Place::let_others_go(Clock& clock) { return wait_for(&Precedence::standing_still_, clock); }
 
 Task<> Precedence::Place::wait_for(Needs Precedence::*needs, Clock& clock) {
   if (all_ == nullptr || !all_->others_need_it_until(*this, needs)) co_return;
@@ -107,6 +120,11 @@ std::optional<TimePoint> Precedence::others_need_it_until(const Place& place, Pl
   std::optional<TimePoint> latest;
   for (const auto& [other, until] : this->*needs) latest = std::max(latest, std::optional(until));
   return latest;
+}
+
+/// Called with the lock held.
+bool Precedence::do_others_begin(const Place& place, TimePoint now) const {
+  return std::ranges::any_of(beginning_, [&](const auto& one) { return one.first != &place && now < one.second; });
 }
 
 }  // namespace vmigrate

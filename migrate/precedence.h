@@ -15,15 +15,19 @@ namespace vmigrate {
 /// Of one host, shared by its sessions as sources. From any thread. Must outlive its places.
 ///
 /// What holds, whatever the sessions do:
-/// 1. Nobody waits without a bound: for a turn as long as he says himself, to make way for kMakeWayMax at most.
+/// 1. Nobody waits without a bound: for a turn as long as he says himself, to begin or to make way for kMakeWayMax at
+///    most.
 /// 2. Whoever stands still waits for nobody. So no two wait for each other, and a freeze is never longer for this.
 /// 3. Others make way for one container, or wait for it to go, for no longer than its own freeze may last.
 /// 4. After leave(), and once a place is gone, nobody waits for it, nor it for anybody.
 /// 5. Turns come in the order in which they were asked for.
+/// 6. Whoever has the turn waits for those that have begun before he stands still, each for kBeginMax at most.
 class Precedence {
  public:
   /// Longest time between two messages of a round: a destination must not take us for dead (it is patient for 30 s).
   static constexpr Duration kMakeWayMax = std::chrono::seconds(10);
+  /// Looking at a container and setting its session up take half a second; a destination that does not answer, longer.
+  static constexpr Duration kBeginMax = std::chrono::seconds(3);
 
   /// One session's part in this.
   class Place {
@@ -33,8 +37,14 @@ class Precedence {
     Place(const Place&) = delete;
     ~Place() { leave(); }
 
-    /// True if the turn is ours from now on (or already was). Else we are in the line for it.
-    bool take_turn();
+    /// Looking at a container and setting its session up take the processors and the disk that a dump needs: returns
+    /// when nobody else stands still, after kMakeWayMax at the latest. From then on nobody gets the turn until
+    /// has_begun().
+    Task<> begin(Clock& clock);
+    void has_begun() noexcept;
+
+    /// True if the turn is ours (for as long as nobody else begins). Else we are in the line for it.
+    bool take_turn(TimePoint now);
     /// Returns when the turn is ours, after `patience`, or when it is cancelled.
     Task<> wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience);
     /// The container is about to stand still: others begin with nothing new, until has_sent() or for `at_most`.
@@ -49,9 +59,6 @@ class Precedence {
     /// Between two messages of a round: returns when nobody else needs the link more. On any executor, and on several
     /// at once.
     Task<> make_way(Clock& clock);
-    /// Before a session begins, which takes processors and disk: returns when nobody else stands still, after
-    /// kMakeWayMax at the latest.
-    Task<> let_others_go(Clock& clock);
     /// For how long that held us up since it was last asked.
     Duration take_waited();
 
@@ -72,9 +79,11 @@ class Precedence {
 
  private:
   std::optional<TimePoint> others_need_it_until(const Place& place, Place::Needs Precedence::*needs) const;
+  bool do_others_begin(const Place& place, TimePoint now) const;
 
   mutable std::mutex mutex_;
   std::list<const Place*> turns_;                        // the first has the turn, the others wait for it
+  Place::Needs beginning_;
   Place::Needs standing_still_;
   Place::Needs sending_the_rest_;
 };

@@ -55,24 +55,31 @@ Task<std::unique_ptr<Channel>> reconnect(const SessionHost& host, std::string ag
   co_return std::move(conversation.channel);
 }
 
-SourceSession::Parts source_parts(const SessionHost& host, const std::string& dialled, Departure& departure,
+/// A container that is to leave, and its place among those that do.
+struct Leaver {
+  std::unique_ptr<Departure> departure;
+  std::unique_ptr<Precedence::Place> place;
+};
+
+SourceSession::Parts source_parts(const SessionHost& host, const std::string& dialled, Leaver& leaver,
                                   Channel& channel, Progress& progress, Cancellation& cancellation) {
-  SourceSession::Parts parts{departure, channel, host.clock, progress, cancellation, random_id(), host.name,
+  SourceSession::Parts parts{*leaver.departure, channel, host.clock, progress, cancellation, random_id(), host.name,
                              host.switchboard, dialled,
                              [&host](std::string agent) { return reconnect(host, std::move(agent)); }};
-  parts.precedence = host.precedence;
+  parts.place = std::move(leaver.place);
   parts.rate_board = host.rate_board;
   return parts;
 }
 
 /// The source's part over a channel that is open, however it came about.
-Task<json> send_container(const SessionHost& host, const std::string& dialled, Departure& departure, Channel& channel,
+Task<json> send_container(const SessionHost& host, const std::string& dialled, Leaver& leaver, Channel& channel,
                           Progress& progress, Cancellation& cancellation) {
-  if (departure.offer().is_dry_run) {
-    const DryRunParts parts{departure, channel, host.clock, progress, cancellation, random_id(), host.name};
+  if (leaver.departure->offer().is_dry_run) {
+    leaver.place->leave();
+    const DryRunParts parts{*leaver.departure, channel, host.clock, progress, cancellation, random_id(), host.name};
     co_return co_await run_dry_run(parts);
   }
-  SourceSession session(source_parts(host, dialled, departure, channel, progress, cancellation));
+  SourceSession session(source_parts(host, dialled, leaver, channel, progress, cancellation));
   const MigrationReport report = co_await session.run();
   co_return to_json(report);
 }
@@ -84,20 +91,21 @@ void require_right(const SessionHost& host, const Channel& other, Action action,
   host.rules->require(other.certified_names(), deed);
 }
 
-/// Looking at a container takes as much of the host as a hand-over that goes on beside it: that one first.
-Task<std::unique_ptr<Departure>> look_at_container(const SessionHost& host, const Request& request) {
-  Precedence::Place place(host.precedence);
-  co_await place.let_others_go(host.clock);
-  co_return co_await find_departure(host.local, request, host.agent_address);
+Task<Leaver> look_at_container(const SessionHost& host, const Request& request) {
+  Leaver leaver;
+  leaver.place = std::make_unique<Precedence::Place>(host.precedence);
+  co_await leaver.place->begin(host.clock);
+  leaver.departure = co_await find_departure(host.local, request, host.agent_address);
+  co_return leaver;
 }
 
 Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
   const Endpoint endpoint = parse_endpoint(request.peer);
-  const auto departure = co_await look_at_container(host, request);
+  Leaver leaver = co_await look_at_container(host, request);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);
   require_right(host, *conversation.channel, Action::send, request);
-  co_return co_await send_container(host, request.peer, *departure, *conversation.channel, progress, cancellation);
+  co_return co_await send_container(host, request.peer, leaver, *conversation.channel, progress, cancellation);
 }
 
 DestinationSession::Parts destination_parts(const SessionHost& host, const std::string& dialled, ArrivalHost& arrivals,
@@ -203,10 +211,10 @@ Task<json> pull(const SessionHost& host, Request request, Progress& progress, Ca
 Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancellation& cancellation) {
   ReportingChannel reporting(channel);
   const Request request = request_from_json(pull.request);
-  std::unique_ptr<Departure> departure;
+  Leaver leaver;
   std::exception_ptr thrown;
   try {
-    departure = co_await look_at_container(host, request);
+    leaver = co_await look_at_container(host, request);
   } catch (...) {
     thrown = std::current_exception();
   }
@@ -218,7 +226,7 @@ Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancell
   }
   const std::string nobody_dialled;
   const auto send = [&] {
-    return send_container(host, nobody_dialled, *departure, reporting, reporting, cancellation);
+    return send_container(host, nobody_dialled, leaver, reporting, reporting, cancellation);
   };
   const json report = co_await reported(send, request, host.name, channel.peer_name());
   reporting.report(report);

@@ -44,7 +44,7 @@ bool is_from_peer(std::exception_ptr thrown) {
 
 SourceSession::SourceSession(Parts parts)
     : parts_(std::move(parts)),
-      place_(parts_.precedence),
+      place_(*parts_.place),
       rates_{options().bandwidth_max, options().switchover_bandwidth_max},
       knob_(parts_.rate_board, parts_.departure.offer().container,
             [this](const RateChange& change) { return change_rates(change); }),
@@ -156,6 +156,7 @@ Task<> SourceSession::introduce() {
   pacer_.emplace(parts_.clock, rates_.bandwidth_max, &place_);
   co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);
+  place_.has_begun();
 }
 
 Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
@@ -273,10 +274,10 @@ Rates SourceSession::change_rates(const RateChange& change) {
 /// One container of this host at a time is dumped and sent. Whoever has waited copies what was written meanwhile, and
 /// decides anew; that round is not one of --max-rounds.
 Task<bool> SourceSession::must_wait_for_turn() {
-  if (is_time_over_ || place_.take_turn() || turn_waits_ == kTurnWaitsMax) co_return false;
-  if (turn_waits_++ == 0) remark("waiting while another container is handed over");
+  if (is_time_over_ || place_.take_turn(parts_.clock.now()) || turn_waits_ == kTurnWaitsMax) co_return false;
+  if (turn_waits_++ == 0) remark("waiting while another container is handed over or begins");
   const TimePoint deadline = parts_.clock.now() + kTurnWait;
-  while (!is_time_over_ && parts_.clock.now() < deadline && !place_.take_turn()) {
+  while (!is_time_over_ && parts_.clock.now() < deadline && !place_.take_turn(parts_.clock.now())) {
     co_await place_.wait_for_turn(parts_.clock, parts_.cancellation, kTurnLook);
     parts_.cancellation.check();
   }
@@ -595,6 +596,5 @@ void SourceSession::check_freeze_budget() {
                                    format_duration(parts_.departure.offer().options.freeze_timeout) +
                                    "); it goes on running on the source");
 }
-
 
 }  // namespace vmigrate

@@ -39,7 +39,8 @@ class SourceSession {
     /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
     std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
     DataLane::Executor instead_of_threads = {};   ///< for the connections for blocks; simulations only
-    Precedence* precedence = nullptr;   ///< among the sessions of this host; none: there are no others
+    /// Among the sessions of this host, and it has begun to begin. Without one: there are no others.
+    std::unique_ptr<Precedence::Place> place = std::make_unique<Precedence::Place>(nullptr);
     RateBoard* rate_board = nullptr;    ///< none: its rates stay as they are
   };
   explicit SourceSession(Parts parts);
@@ -99,7 +100,7 @@ class SourceSession {
   ArmedTracker armed_;
   std::optional<CpuLimit> cpu_limit_;      ///< until it is noted
   unsigned throttle_percent_ = 0;
-  Precedence::Place place_;
+  Precedence::Place& place_;
   Rates rates_;
   RateBoard::Knob knob_;
   int turn_waits_ = 0;

@@ -34,7 +34,9 @@ struct Crowd {
     co_await sim.clock().sleep_for(delay);
     step();
   }
-  void other_takes_link(Duration at_most) { other.take_link(sim.clock().now(), at_most); }
+  TimePoint now() { return sim.clock().now(); }
+  void other_takes_link(Duration at_most) { other.take_link(now(), at_most); }
+  Duration time_to_begin(Precedence::Place& place) { return time_of(place.begin(sim.clock())); }
 
   SimLoop sim;
   Cancellation cancellation;
@@ -61,9 +63,10 @@ struct Company : SessionWorld {
     step();
   }
 
+  TimePoint now() { return sim.clock().now(); }
   Task<> begin_beside_it() {
-    co_await other.let_others_go(sim.clock());
-    other_began_after = sim.clock().now() - start;
+    co_await other.begin(sim.clock());
+    other_began_after = now() - start;
   }
 
   Precedence all;
@@ -99,14 +102,37 @@ TEST_CASE("nobody makes way for longer than a freeze may last, nor for longer th
 
 TEST_CASE("nobody begins while another stands still, for no longer than that may last", "[migrate][precedence]") {
   Crowd crowd;
-  const auto time_to_begin = [&] { return crowd.time_of(crowd.mine.let_others_go(crowd.sim.clock())); };
-  CHECK(time_to_begin() == 0s);
-  crowd.other.stand_still(crowd.sim.clock().now(), 8s);
+  CHECK(crowd.time_to_begin(crowd.mine) == 0s);
+  crowd.other.stand_still(crowd.now(), 8s);
   CHECK(crowd.time_to_make_way() == 0s);   // what has begun goes on until the link is needed
   crowd.later(300ms, [&] { crowd.other.has_sent(); });
-  CHECK(time_to_begin() >= 300ms);
-  crowd.other.stand_still(crowd.sim.clock().now(), 2s);
-  CHECK(time_to_begin() == 2s);
+  CHECK(crowd.time_to_begin(crowd.mine) >= 300ms);
+  crowd.other.stand_still(crowd.now(), 2s);
+  CHECK(crowd.time_to_begin(crowd.mine) == 2s);
+  CHECK(crowd.mine.take_waited() == 0s);   // no round was held up
+}
+
+TEST_CASE("nobody gets the turn while another begins", "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.time_to_begin(crowd.other);
+  CHECK_FALSE(crowd.mine.take_turn(crowd.now()));
+  crowd.other.has_begun();
+  CHECK(crowd.mine.take_turn(crowd.now()));
+  crowd.time_to_begin(crowd.other);
+  crowd.other.leave();
+  CHECK(crowd.mine.take_turn(crowd.now()));
+}
+
+TEST_CASE("who takes too long to begin holds up nobody any more", "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.time_to_begin(crowd.other);
+  CHECK(crowd.time_for_turn(20s) == Precedence::kBeginMax);
+}
+
+TEST_CASE("two that begin at once do not wait for each other", "[migrate][precedence]") {
+  Crowd crowd;
+  CHECK(crowd.time_to_begin(crowd.mine) == 0s);
+  CHECK(crowd.time_to_begin(crowd.other) == 0s);
 }
 
 TEST_CASE("two that stand still do not wait for each other", "[migrate][precedence]") {
@@ -123,7 +149,7 @@ TEST_CASE("who has left waits for nobody, and nobody for him", "[migrate][preced
   crowd.later(50ms, [&] { crowd.mine.leave(); });
   CHECK(crowd.time_to_make_way() <= 60ms);
   crowd.mine.take_link(crowd.sim.clock().now(), 8s);
-  CHECK(crowd.mine.take_turn());
+  CHECK(crowd.mine.take_turn(crowd.now()));
   crowd.other.has_sent();
   CHECK(crowd.time_of(crowd.other.make_way(crowd.sim.clock())) == 0s);
 }
@@ -132,45 +158,45 @@ TEST_CASE("a session that ends anyhow leaves nothing behind", "[migrate][precede
   Crowd crowd;
   {
     Precedence::Place third(&crowd.all);
-    CHECK(third.take_turn());
+    CHECK(third.take_turn(crowd.now()));
     third.take_link(crowd.sim.clock().now(), 8s);
-    CHECK_FALSE(crowd.mine.take_turn());
+    CHECK_FALSE(crowd.mine.take_turn(crowd.now()));
   }
-  CHECK(crowd.mine.take_turn());
+  CHECK(crowd.mine.take_turn(crowd.now()));
   CHECK(crowd.time_to_make_way() == 0s);
 }
 
 TEST_CASE("the turn is the next one's when everything is sent, not only when the container runs there",
           "[migrate][precedence]") {
   Crowd crowd;
-  CHECK(crowd.other.take_turn());
-  CHECK_FALSE(crowd.mine.take_turn());
+  CHECK(crowd.other.take_turn(crowd.now()));
+  CHECK_FALSE(crowd.mine.take_turn(crowd.now()));
   crowd.other.has_sent();
-  CHECK(crowd.mine.take_turn());
+  CHECK(crowd.mine.take_turn(crowd.now()));
 }
 
 TEST_CASE("turns come in the order in which they were asked for", "[migrate][precedence]") {
   Crowd crowd;
   Precedence::Place third(&crowd.all);
-  CHECK(crowd.other.take_turn());
-  CHECK(crowd.other.take_turn());
-  CHECK_FALSE(third.take_turn());
-  CHECK_FALSE(crowd.mine.take_turn());
+  CHECK(crowd.other.take_turn(crowd.now()));
+  CHECK(crowd.other.take_turn(crowd.now()));
+  CHECK_FALSE(third.take_turn(crowd.now()));
+  CHECK_FALSE(crowd.mine.take_turn(crowd.now()));
   crowd.other.leave();
-  CHECK_FALSE(crowd.mine.take_turn());
-  CHECK(third.take_turn());
+  CHECK_FALSE(crowd.mine.take_turn(crowd.now()));
+  CHECK(third.take_turn(crowd.now()));
   third.leave();
-  CHECK(crowd.mine.take_turn());
+  CHECK(crowd.mine.take_turn(crowd.now()));
 }
 
 TEST_CASE("a turn is waited for as long as it is worth, and not after a cancellation", "[migrate][precedence]") {
   Crowd crowd;
-  CHECK(crowd.other.take_turn());
+  CHECK(crowd.other.take_turn(crowd.now()));
   CHECK(crowd.time_for_turn(3s) == 3s);
   crowd.later(500ms, [&] { crowd.cancellation.request(); });
   CHECK(crowd.time_for_turn(3s) < 600ms);
   Crowd another;
-  CHECK(another.other.take_turn());
+  CHECK(another.other.take_turn(another.now()));
   another.later(500ms, [&] { another.other.leave(); });
   CHECK(another.time_for_turn(3s) < 600ms);
 }
@@ -178,7 +204,7 @@ TEST_CASE("a turn is waited for as long as it is worth, and not after a cancella
 TEST_CASE("who is alone on its host never waits", "[migrate][precedence]") {
   SimLoop sim;
   Precedence::Place place(nullptr);
-  CHECK(place.take_turn());
+  CHECK(place.take_turn(sim.clock().now()));
   place.take_link(sim.clock().now(), 8s);
   place.leave();
   CHECK(place.take_waited() == 0s);
@@ -187,7 +213,7 @@ TEST_CASE("who is alone on its host never waits", "[migrate][precedence]") {
 TEST_CASE("a container runs on while another of its host stands still, and then is frozen with little left",
           "[migrate][precedence]") {
   Company world;
-  REQUIRE(world.other.take_turn());
+  REQUIRE(world.other.take_turn(world.now()));
   world.other.take_link(world.start, 1s);
   world.later(3s, [&] {
     world.volume.write(BlockIndex{600}, 6);   // written while we wait: copied before the freeze
@@ -218,9 +244,29 @@ TEST_CASE("nobody begins while a session hands its container over", "[migrate][p
   CHECK(world.other_began_after > world.stopped_after);
 }
 
+TEST_CASE("a container runs on while another of its host is being set up", "[migrate][precedence]") {
+  Company world;
+  asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
+  world.later(2s, [&] { world.other.has_begun(); });
+  world.migrate();
+  CHECK(world.destination_runs());
+  CHECK(world.stopped_after >= 2s);
+}
+
+TEST_CASE("who has begun keeps nobody from its turn", "[migrate][precedence]") {
+  Company world;
+  REQUIRE(world.other.take_turn(world.now()));
+  world.later(1s, [&] {
+    CHECK(world.other.take_turn(world.now()));
+    world.other.leave();
+  });
+  world.migrate();
+  CHECK(world.destination_runs());
+}
+
 TEST_CASE("a turn that never comes holds up nobody for ever", "[migrate][precedence]") {
   Company world;
-  REQUIRE(world.other.take_turn());
+  REQUIRE(world.other.take_turn(world.now()));
   world.migrate();
   INFO(world.story.text());
   CHECK(world.destination_runs());
@@ -230,15 +276,15 @@ TEST_CASE("a turn that never comes holds up nobody for ever", "[migrate][precede
 
 TEST_CASE("who waits for its turn can be cancelled, and the next one gets it", "[migrate][precedence]") {
   Company world;
-  REQUIRE(world.other.take_turn());
+  REQUIRE(world.other.take_turn(world.now()));
   Precedence::Place next(&world.all);
   world.later(2s, [&] { world.source_cancellation.request(); });
-  world.later(1s, [&] { CHECK_FALSE(next.take_turn()); });
+  world.later(1s, [&] { CHECK_FALSE(next.take_turn(world.now())); });
   world.migrate();
   CHECK(world.source_runs());
   CHECK(world.failure() == Errc::cancelled);
   world.other.leave();
-  CHECK(next.take_turn());
+  CHECK(next.take_turn(world.now()));
 }
 
 TEST_CASE("a session that failed while it stood still lets the next one on", "[migrate][precedence]") {
@@ -246,5 +292,5 @@ TEST_CASE("a session that failed while it stood still lets the next one on", "[m
   world.departure->script().at_dump = [] { throw Error(Errc::checkpoint_failed, "CRIU could not"); };
   world.migrate();
   CHECK(world.source_runs());
-  CHECK(world.other.take_turn());
+  CHECK(world.other.take_turn(world.now()));
 }

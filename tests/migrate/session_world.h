@@ -128,9 +128,11 @@ class SessionWorld {
   }
 
   Task<> run_source() {
+    auto place = std::make_unique<Precedence::Place>(precedence);
+    co_await place->begin(sim.clock());
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
                            "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); },
-                           sim.loop().get_executor(), precedence, rate_board});
+                           sim.loop().get_executor(), std::move(place), rate_board});
     report = co_await session.run();
     departure->end();
     to_destination->close();
