@@ -60,7 +60,6 @@ void Precedence::Place::has_sent() noexcept {
   if (all_ == nullptr) return;
   const std::lock_guard lock(all_->mutex_);
   all_->turns_.remove(this);
-  all_->standing_still_.erase(this);
   all_->sending_the_rest_.erase(this);
 }
 

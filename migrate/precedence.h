@@ -47,7 +47,7 @@ class Precedence {
     bool take_turn(TimePoint now);
     /// Returns when the turn is ours, after `patience`, or when it is cancelled.
     Task<> wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience);
-    /// The container is about to stand still: others begin with nothing new, until has_sent() or for `at_most`.
+    /// The container is about to stand still: others begin with nothing new, until leave() or for `at_most`.
     void stand_still(TimePoint now, Duration at_most);
     /// What is left of it goes now: others make way, until has_sent() or for `at_most`.
     void take_link(TimePoint now, Duration at_most);

@@ -105,9 +105,11 @@ TEST_CASE("nobody begins while another stands still, for no longer than that may
   CHECK(crowd.time_to_begin(crowd.mine) == 0s);
   crowd.other.stand_still(crowd.now(), 8s);
   CHECK(crowd.time_to_make_way() == 0s);   // what has begun goes on until the link is needed
-  crowd.later(300ms, [&] { crowd.other.has_sent(); });
+  crowd.later(100ms, [&] { crowd.other.has_sent(); });   // it is to be restored
+  crowd.later(300ms, [&] { crowd.other.leave(); });
   CHECK(crowd.time_to_begin(crowd.mine) >= 300ms);
-  crowd.other.stand_still(crowd.now(), 2s);
+  Precedence::Place third(&crowd.all);
+  third.stand_still(crowd.now(), 2s);
   CHECK(crowd.time_to_begin(crowd.mine) == 2s);
   CHECK(crowd.mine.take_waited() == 0s);   // no round was held up
 }
