@@ -35,7 +35,10 @@ bool Precedence::Place::take_turn(TimePoint now) {
   if (has_left_) return true;
   auto& turns = all_->turns_;
   if (std::ranges::find(turns, this) == turns.end()) turns.push_back(this);
-  return turns.front() == this && !all_->do_others_begin(*this, now);
+  if (turns.front() != this) return false;
+  if (!all_->do_others_begin(*this, now)) return true;
+  if (!waits_for_beginners_until_) waits_for_beginners_until_ = now + kBeginMax;
+  return now >= *waits_for_beginners_until_;
 }
 
 Task<> Precedence::Place::wait_for_turn(Clock& clock, const Cancellation& cancellation, Duration patience) {

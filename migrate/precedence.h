@@ -21,12 +21,12 @@ namespace vmigrate {
 /// 3. Others make way for one container, or wait for it to go, for no longer than its own freeze may last.
 /// 4. After leave(), and once a place is gone, nobody waits for it, nor it for anybody.
 /// 5. Turns come in the order in which they were asked for.
-/// 6. Whoever has the turn waits for those that have begun before he stands still, each for kBeginMax at most.
+/// 6. Whoever has the turn waits for those that are beginning before he stands still, for kBeginMax at most in all.
 class Precedence {
  public:
   /// Longest time between two messages of a round: a destination must not take us for dead (it is patient for 30 s).
   static constexpr Duration kMakeWayMax = std::chrono::seconds(10);
-  /// Looking at a container and setting its session up take half a second; a destination that does not answer, longer.
+  /// Looking at a container and setting its session up take a second; a destination that does not answer, longer.
   static constexpr Duration kBeginMax = std::chrono::seconds(3);
 
   /// One session's part in this.
@@ -74,6 +74,7 @@ class Precedence {
     bool has_left_ = false;
     int waits_ = 0;
     TimePoint waiting_since_{};
+    std::optional<TimePoint> waits_for_beginners_until_;
     Duration waited_{};
   };
 

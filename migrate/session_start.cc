@@ -91,17 +91,18 @@ void require_right(const SessionHost& host, const Channel& other, Action action,
   host.rules->require(other.certified_names(), deed);
 }
 
-Task<Leaver> look_at_container(const SessionHost& host, const Request& request) {
+Task<Leaver> look_at_container(const SessionHost& host, const Request& request, const Cancellation& cancellation) {
   Leaver leaver;
   leaver.place = std::make_unique<Precedence::Place>(host.precedence);
   co_await leaver.place->begin(host.clock);
+  cancellation.check();
   leaver.departure = co_await find_departure(host.local, request, host.agent_address);
   co_return leaver;
 }
 
 Task<json> push_steps(const SessionHost& host, const Request& request, Progress& progress, Cancellation& cancellation) {
   const Endpoint endpoint = parse_endpoint(request.peer);
-  Leaver leaver = co_await look_at_container(host, request);
+  Leaver leaver = co_await look_at_container(host, request, cancellation);
   cancellation.check();
   const Conversation conversation = co_await dial(host, endpoint);
   require_right(host, *conversation.channel, Action::send, request);
@@ -214,7 +215,7 @@ Task<> answer_pull(const SessionHost& host, Channel& channel, Pull pull, Cancell
   Leaver leaver;
   std::exception_ptr thrown;
   try {
-    leaver = co_await look_at_container(host, request);
+    leaver = co_await look_at_container(host, request, cancellation);
   } catch (...) {
     thrown = std::current_exception();
   }

@@ -73,8 +73,8 @@ Task<MigrationReport> SourceSession::run() {
   } catch (...) {
     thrown = std::current_exception();
   }
+  place_.leave();
   if (thrown) {
-    place_.leave();
     knob_.remove();
     const Failure failure = failure_of(thrown, Errc::copy_failed);
     has_refused_ = is_from_peer(thrown);
@@ -156,7 +156,6 @@ Task<> SourceSession::introduce() {
   pacer_.emplace(parts_.clock, rates_.bandwidth_max, &place_);
   co_await open_lanes(answer.streams, desk ? &*desk : nullptr);
   stage_.enter(SourceEvent::accepted);
-  place_.has_begun();
 }
 
 Task<> SourceSession::open_lanes(std::uint32_t count, Switchboard::Desk* desk) {
@@ -201,6 +200,7 @@ Task<> SourceSession::copy_while_running() {
   copier_ = std::make_unique<VolumeCopier>(VolumeCopier::Parts{
       *armed_.tracker, parts_.departure.volume(), *barrier_, parts_.departure.digests(), parts_.clock,
       parts_.departure.pool(), lanes_->copy_lanes()});
+  place_.has_begun();
   for (;;) {
     if (!is_time_over_) co_await copy_round(*copier_, *barrier_);
     parts_.cancellation.check();
@@ -325,7 +325,6 @@ Task<> SourceSession::hand_over_in_time() {
   co_await (hand_over_until_closed(thrown) || close_when_budget_is_spent());
   check_freeze_budget();
   if (thrown) std::rethrow_exception(thrown);
-  place_.leave();
   knob_.remove();
 }
 

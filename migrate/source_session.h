@@ -39,7 +39,7 @@ class SourceSession {
     /// Dials the agent at an address, Hello included. Throws Error when nobody answers, or when it is empty.
     std::function<Task<std::unique_ptr<Channel>>(std::string)> dial;
     DataLane::Executor instead_of_threads = {};   ///< for the connections for blocks; simulations only
-    /// Among the sessions of this host, and it has begun to begin. Without one: there are no others.
+    /// Among the sessions of this host, and it begins. Without one there are no others.
     std::unique_ptr<Precedence::Place> place = std::make_unique<Precedence::Place>(nullptr);
     RateBoard* rate_board = nullptr;    ///< none: its rates stay as they are
   };

@@ -131,6 +131,14 @@ TEST_CASE("who takes too long to begin holds up nobody any more", "[migrate][pre
   CHECK(crowd.time_for_turn(20s) == Precedence::kBeginMax);
 }
 
+TEST_CASE("those that begin one after the other hold up nobody for longer than one of them", "[migrate][precedence]") {
+  Crowd crowd;
+  Precedence::Place third(&crowd.all);
+  crowd.time_to_begin(crowd.other);
+  crowd.later(2s, [&] { asio::co_spawn(crowd.sim.loop(), third.begin(crowd.sim.clock()), asio::detached); });
+  CHECK(crowd.time_for_turn(20s) == Precedence::kBeginMax);
+}
+
 TEST_CASE("two that begin at once do not wait for each other", "[migrate][precedence]") {
   Crowd crowd;
   CHECK(crowd.time_to_begin(crowd.mine) == 0s);
@@ -241,8 +249,11 @@ TEST_CASE("nobody begins while a session hands its container over", "[migrate][p
     as_before();
     asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
   };
+  Duration other_had_begun_at_run{};
+  world.arrivals.script().at_run = [&] { other_had_begun_at_run = world.other_began_after; };
   world.migrate();
   CHECK(world.destination_runs());
+  CHECK(other_had_begun_at_run == 0s);
   CHECK(world.other_began_after > world.stopped_after);
 }
 
@@ -253,6 +264,17 @@ TEST_CASE("a container runs on while another of its host is being set up", "[mig
   world.migrate();
   CHECK(world.destination_runs());
   CHECK(world.stopped_after >= 2s);
+}
+
+TEST_CASE("a session is being set up until its tracker is armed", "[migrate][precedence]") {
+  Company world;
+  REQUIRE(world.other.take_turn(world.now()));
+  bool has_turn_at_arming = true;
+  world.departure->script().at_arm = [&](FakeTracker&) { has_turn_at_arming = world.other.take_turn(world.now()); };
+  world.later(1s, [&] { world.other.leave(); });
+  world.migrate();
+  CHECK(world.destination_runs());
+  CHECK_FALSE(has_turn_at_arming);
 }
 
 TEST_CASE("who has begun keeps nobody from its turn", "[migrate][precedence]") {
