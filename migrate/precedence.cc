@@ -17,10 +17,15 @@ constexpr auto kLookForWayEvery = 5ms;
 
 Task<> Precedence::Place::begin(Clock& clock) {
   if (all_ == nullptr) co_return;
+  begins_until(clock.now() + kMakeWayMax);   // who comes next to stand still lets us begin before
   co_await wait_for(&Precedence::standing_still_, clock);
+  begins_until(clock.now() + kBeginMax);
+}
+
+void Precedence::Place::begins_until(TimePoint deadline) {
   const std::lock_guard lock(all_->mutex_);
   waited_ = {};   // no round was held up
-  if (!has_left_) all_->beginning_[this] = clock.now() + kBeginMax;
+  if (!has_left_) all_->beginning_[this] = deadline;
 }
 
 void Precedence::Place::has_begun() noexcept {

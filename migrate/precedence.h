@@ -38,8 +38,8 @@ class Precedence {
     ~Place() { leave(); }
 
     /// Looking at a container and setting its session up take the processors and the disk that a dump needs: returns
-    /// when nobody else stands still, after kMakeWayMax at the latest. From then on nobody gets the turn until
-    /// has_begun().
+    /// when nobody else stands still, after kMakeWayMax at the latest. From the call on nobody gets the turn until
+    /// has_begun(): so those that begin and those that stand still alternate, and the link is not idle for long.
     Task<> begin(Clock& clock);
     void has_begun() noexcept;
 
@@ -67,6 +67,7 @@ class Precedence {
     class Wait;
     using Needs = std::map<const Place*, TimePoint>;   // and until when
 
+    void begins_until(TimePoint deadline);
     Task<> wait_for(Needs Precedence::*needs, Clock& clock);
 
     Precedence* all_;

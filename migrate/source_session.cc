@@ -73,8 +73,8 @@ Task<MigrationReport> SourceSession::run() {
   } catch (...) {
     thrown = std::current_exception();
   }
-  place_.leave();
   if (thrown) {
+    place_.leave();
     knob_.remove();
     const Failure failure = failure_of(thrown, Errc::copy_failed);
     has_refused_ = is_from_peer(thrown);
@@ -325,6 +325,7 @@ Task<> SourceSession::hand_over_in_time() {
   co_await (hand_over_until_closed(thrown) || close_when_budget_is_spent());
   check_freeze_budget();
   if (thrown) std::rethrow_exception(thrown);
+  place_.leave();
   knob_.remove();
 }
 

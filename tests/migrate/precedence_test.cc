@@ -131,6 +131,17 @@ TEST_CASE("who takes too long to begin holds up nobody any more", "[migrate][pre
   CHECK(crowd.time_for_turn(20s) == Precedence::kBeginMax);
 }
 
+TEST_CASE("who waits to begin comes before who wants to stand still next", "[migrate][precedence]") {
+  Crowd crowd;
+  Precedence::Place third(&crowd.all);
+  third.stand_still(crowd.now(), 1s);
+  asio::co_spawn(crowd.sim.loop(), crowd.other.begin(crowd.sim.clock()), asio::detached);
+  crowd.later(1500ms, [&] { crowd.other.has_begun(); });
+  const Duration waited = crowd.time_for_turn(20s);
+  CHECK(waited >= 1500ms);
+  CHECK(waited < 1600ms);
+}
+
 TEST_CASE("those that begin one after the other hold up nobody for longer than one of them", "[migrate][precedence]") {
   Crowd crowd;
   Precedence::Place third(&crowd.all);
@@ -249,11 +260,11 @@ TEST_CASE("nobody begins while a session hands its container over", "[migrate][p
     as_before();
     asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
   };
-  Duration other_had_begun_at_run{};
-  world.arrivals.script().at_run = [&] { other_had_begun_at_run = world.other_began_after; };
+  Duration other_had_begun_at_restore{};
+  world.arrivals.script().at_restore = [&] { other_had_begun_at_restore = world.other_began_after; };
   world.migrate();
   CHECK(world.destination_runs());
-  CHECK(other_had_begun_at_run == 0s);
+  CHECK(other_had_begun_at_restore == 0s);
   CHECK(world.other_began_after > world.stopped_after);
 }
 
