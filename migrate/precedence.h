@@ -39,7 +39,8 @@ class Precedence {
 
     /// Looking at a container and setting its session up take the processors and the disk that a dump needs: returns
     /// when nobody else stands still, after kMakeWayMax at the latest. From the call on nobody gets the turn until
-    /// has_begun(): so those that begin and those that stand still alternate, and the link is not idle for long.
+    /// has_begun(), or for as long as (6) says: so those that begin and those that stand still alternate, and the link
+    /// is not idle for long.
     Task<> begin(Clock& clock);
     void has_begun() noexcept;
 
@@ -53,7 +54,7 @@ class Precedence {
     void take_link(TimePoint now, Duration at_most);
     /// Everything is with the destination: the link is the others' again, and the turn is the next one's.
     void has_sent() noexcept;
-    /// It is over: moved, failed or cancelled. Later calls do nothing.
+    /// It is restored over there, or has failed, or was cancelled. Later calls do nothing.
     void leave() noexcept;
 
     /// Between two messages of a round: returns when nobody else needs the link more. On any executor, and on several

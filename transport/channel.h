@@ -39,7 +39,8 @@ class Channel {
   /// A longer message from the peer is a protocol_violation from now on, and nothing is allocated for it. The default
   /// is kPayloadBytesMax.
   virtual void set_payload_limit(std::uint32_t bytes_max) = 0;
-  /// For messages sent from now on, while `streams` channels share the link. The default is automatic, and one.
+  /// For messages sent from now on, while `streams` channels share the link; what was measured is forgotten. The
+  /// default is automatic, and one.
   virtual void set_compression(Compression compression, std::size_t streams) = 0;
   /// After a send its user waited so long to keep a limit: to the choice of compression that is the link's slowness.
   virtual void note_pause(Duration pause) = 0;
