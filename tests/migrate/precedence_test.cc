@@ -260,11 +260,14 @@ TEST_CASE("nobody begins while a session hands its container over", "[migrate][p
     as_before();
     asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
   };
-  Duration other_had_begun_at_restore{};
-  world.arrivals.script().at_restore = [&] { other_had_begun_at_restore = world.other_began_after; };
+  Duration other_had_begun_when_restored = 1h;
+  world.arrivals.script().while_it_restores = [&]() -> Task<> {
+    co_await world.sim.clock().sleep_for(1s);
+    other_had_begun_when_restored = world.other_began_after;
+  };
   world.migrate();
   CHECK(world.destination_runs());
-  CHECK(other_had_begun_at_restore == 0s);
+  CHECK(other_had_begun_when_restored == 0s);
   CHECK(world.other_began_after > world.stopped_after);
 }
 

@@ -22,6 +22,7 @@ class FakeArrivalHost final : public ArrivalHost {
     std::function<void()> at_check;
     std::function<void()> at_prepare;
     std::function<void()> at_restore;
+    std::function<Task<>()> while_it_restores;   ///< else it takes no time
     std::function<void()> at_run;
     MemoryVolume* base = nullptr;    ///< an earlier copy that it begins with
     bool has_rotten_block = false;   ///< what is read again is not what was written
@@ -110,8 +111,8 @@ class FakeArrivalHost final : public ArrivalHost {
     Task<> restore() override {
       MIGRATE_ASSERT(host_.container_ == Container::none);
       host_.act("destination restores", host_.script_.at_restore);
+      if (host_.script_.while_it_restores) co_await host_.script_.while_it_restores();
       host_.container_ = Container::held;
-      co_return;
     }
     Task<bool> is_held() override { co_return host_.container_ == Container::held; }
     Task<> run() override {
