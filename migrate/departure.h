@@ -41,7 +41,7 @@ class Departure {
   /// Discards unused space of the file system. Returns the bytes that became holes.
   virtual Task<std::uint64_t> trim() = 0;
   /// Starts remembering writes. The result must not outlive the departure.
-  virtual ArmedTracker arm_tracker() = 0;
+  virtual Task<ArmedTracker> arm_tracker() = 0;
   /// Begins to measure what CPU time it uses. Returns what throttle() will change, for the waybill; nothing if it
   /// cannot be throttled.
   virtual std::optional<CpuLimit> watch_cpu() = 0;

@@ -110,7 +110,7 @@ Task<nlohmann::json> run_dry_run(DryRunParts parts) {
       {{"event", "remark"}, {"message", parts.channel.peer_name() + " would take it (" + answer.host.tools + ")"}});
 
   const Link link = co_await measure_link(parts);
-  const ArmedTracker armed = parts.departure.arm_tracker();
+  const ArmedTracker armed = co_await parts.departure.arm_tracker();
   if (!armed.remark.empty()) parts.progress.report({{"event", "remark"}, {"message", armed.remark}});
   if (armed.tracker->name() == "rescan") co_await record_everything(parts);
   const std::vector<DirtySample> samples = co_await sample_writes(parts, *armed.tracker);

@@ -63,7 +63,7 @@ class LocalDeparture final : public Departure {
   asio::thread_pool& pool() override { return host_.pool; }
 
   Task<std::uint64_t> trim() override;
-  ArmedTracker arm_tracker() override;
+  Task<ArmedTracker> arm_tracker() override;
   std::optional<CpuLimit> watch_cpu() override;
   void throttle(unsigned percent) override;
   Task<> stop() override;
@@ -100,8 +100,11 @@ Task<std::uint64_t> LocalDeparture::trim() {
   co_return co_await offload(host_.pool, work);
 }
 
-ArmedTracker LocalDeparture::arm_tracker() {
-  return vmigrate::arm_tracker(found_.offer.options.tracker, host_.pool, found_.device, *volume_, *digests_);
+Task<ArmedTracker> LocalDeparture::arm_tracker() {
+  const auto work = [this] {   // the kernel checks programs, and a device that is never still is waited for
+    return vmigrate::arm_tracker(found_.offer.options.tracker, host_.pool, found_.device, *volume_, *digests_);
+  };
+  co_return co_await offload(host_.pool, work);
 }
 
 std::optional<CpuLimit> LocalDeparture::watch_cpu() {

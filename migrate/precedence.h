@@ -3,7 +3,6 @@
 #pragma once
 
 #include <list>
-#include <map>
 #include <mutex>
 #include <optional>
 
@@ -22,6 +21,7 @@ namespace vmigrate {
 /// 4. After leave(), and once a place is gone, nobody waits for it, nor it for anybody.
 /// 5. Turns come in the order in which they were asked for.
 /// 6. Whoever has the turn waits for those that are beginning before he stands still, for kBeginMax at most in all.
+/// 7. They begin one after the other, in the order in which they asked for it, and each when nobody stands still.
 class Precedence {
  public:
   /// Longest time between two messages of a round: a destination must not take us for dead (it is patient for 30 s).
@@ -37,10 +37,10 @@ class Precedence {
     Place(const Place&) = delete;
     ~Place() { leave(); }
 
-    /// Looking at a container and setting its session up take the processors and the disk that a dump needs: returns
-    /// when nobody else stands still, after kMakeWayMax at the latest. From the call on nobody gets the turn until
-    /// has_begun(), or for as long as (6) says: so those that begin and those that stand still alternate, and the link
-    /// is not idle for long.
+    /// Looking at a container and setting its session up take the processors and the disk that a dump needs, and the
+    /// next one that begins, too: returns when nobody else stands still or began before, after kMakeWayMax at the
+    /// latest. From the call on nobody gets the turn until has_begun(), or for as long as (6) says: so those that begin
+    /// and those that stand still alternate, and the link is not idle for long.
     Task<> begin(Clock& clock);
     void has_begun() noexcept;
 
@@ -66,10 +66,10 @@ class Precedence {
    private:
     friend class Precedence;
     class Wait;
-    using Needs = std::map<const Place*, TimePoint>;   // and until when
+    using Obstacle = std::optional<TimePoint> (Precedence::*)(const Place&) const;
 
     void begins_until(TimePoint deadline);
-    Task<> wait_for(Needs Precedence::*needs, Clock& clock);
+    Task<> wait_for(Obstacle obstacle, Clock& clock);
 
     Precedence* all_;
     // Guarded by all_->mutex_.
@@ -81,14 +81,27 @@ class Precedence {
   };
 
  private:
-  std::optional<TimePoint> others_need_it_until(const Place& place, Place::Needs Precedence::*needs) const;
+  /// Who, and until when at most.
+  struct Need {
+    const Place* place;
+    TimePoint until;
+  };
+  using Needs = std::list<Need>;   // in the order in which they came
+
+  static void note(Needs& needs, const Place& place, TimePoint until);
+  static void strike(Needs& needs, const Place& place) noexcept;
+  static bool is_among(const Needs& needs, const Place& place);
+  static std::optional<TimePoint> latest(Needs::const_iterator first, Needs::const_iterator end);
+  std::optional<TimePoint> may_not_begin_until(const Place& place) const;
+  std::optional<TimePoint> must_make_way_until(const Place& place) const;
+  bool stands_still(const Place& place) const;
   bool do_others_begin(const Place& place, TimePoint now) const;
 
   mutable std::mutex mutex_;
-  std::list<const Place*> turns_;                        // the first has the turn, the others wait for it
-  Place::Needs beginning_;
-  Place::Needs standing_still_;
-  Place::Needs sending_the_rest_;
+  std::list<const Place*> turns_;   // the first has the turn, the others wait for it
+  Needs beginning_;                 // the first begins, the others wait for it
+  Needs standing_still_;
+  Needs sending_the_rest_;
 };
 
 }  // namespace vmigrate

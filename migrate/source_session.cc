@@ -191,7 +191,7 @@ Task<> SourceSession::hear_base() {
 Task<> SourceSession::copy_while_running() {
   const std::uint64_t trimmed = co_await parts_.departure.trim();
   if (trimmed > 0) remark("discarded " + format_bytes(trimmed) + " of unused space");
-  armed_ = parts_.departure.arm_tracker();
+  armed_ = co_await parts_.departure.arm_tracker();
   if (policy_.throttles) watch_cpu();
   report_.tracker = armed_.tracker->name();
   if (!armed_.remark.empty()) remark(armed_.remark);
@@ -299,7 +299,7 @@ Task<> SourceSession::copy_round(VolumeCopier& copier, RemoteBarrier& barrier) {
   if (loss.empty()) co_return;
   remark(loss + "; comparing every block with what was sent");
   armed_.tracker.reset();
-  armed_ = parts_.departure.arm_tracker();
+  armed_ = co_await parts_.departure.arm_tracker();
   copier.replace_tracker(*armed_.tracker);
   place_.take_waited();   // in the round that came to nothing
   const std::uint64_t wire_before_comparison = wire_bytes();

@@ -150,10 +150,36 @@ TEST_CASE("those that begin one after the other hold up nobody for longer than o
   CHECK(crowd.time_for_turn(20s) == Precedence::kBeginMax);
 }
 
-TEST_CASE("two that begin at once do not wait for each other", "[migrate][precedence]") {
+TEST_CASE("two begin one after the other", "[migrate][precedence]") {
   Crowd crowd;
-  CHECK(crowd.time_to_begin(crowd.mine) == 0s);
   CHECK(crowd.time_to_begin(crowd.other) == 0s);
+  crowd.later(400ms, [&] { crowd.other.has_begun(); });
+  const Duration waited = crowd.time_to_begin(crowd.mine);
+  CHECK(waited >= 400ms);
+  CHECK(waited < 420ms);
+  CHECK(crowd.mine.take_waited() == 0s);   // no round was held up
+}
+
+TEST_CASE("they begin in the order in which they asked for it", "[migrate][precedence]") {
+  Crowd crowd;
+  Precedence::Place first(&crowd.all);
+  crowd.time_to_begin(first);
+  Duration mine_waited{};
+  const TimePoint start = crowd.now();
+  asio::co_spawn(crowd.sim.loop(), crowd.other.begin(crowd.sim.clock()), asio::detached);
+  asio::co_spawn(crowd.sim.loop(), crowd.mine.begin(crowd.sim.clock()),
+                 [&](const std::exception_ptr&) { mine_waited = crowd.now() - start; });
+  crowd.later(100ms, [&] { first.has_begun(); });
+  crowd.later(700ms, [&] { crowd.other.has_begun(); });
+  REQUIRE(crowd.sim.run_until([&] { return mine_waited > 0s; }));
+  CHECK(mine_waited >= 700ms);
+  CHECK(mine_waited < 720ms);
+}
+
+TEST_CASE("who takes too long to begin keeps nobody else from it", "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.time_to_begin(crowd.other);
+  CHECK(crowd.time_to_begin(crowd.mine) == Precedence::kBeginMax);
 }
 
 TEST_CASE("two that stand still do not wait for each other", "[migrate][precedence]") {

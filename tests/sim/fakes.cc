@@ -83,9 +83,9 @@ class SimDeparture final : public Departure {
   DigestIndex& digests() override { return *digests_; }
   asio::thread_pool& pool() override { return process_.pool(); }
   Task<std::uint64_t> trim() override { co_return 0; }
-  ArmedTracker arm_tracker() override {
+  Task<ArmedTracker> arm_tracker() override {
     reach("departure.arm");
-    return {std::make_unique<SimTracker>(process_, image_->volume()), ""};
+    co_return ArmedTracker{std::make_unique<SimTracker>(process_, image_->volume()), ""};
   }
 
   /// Nobody asks for it here: what a crash leaves is the kernel's, and e2e looks at that.

@@ -67,11 +67,11 @@ class FakeDeparture final : public Departure {
   DigestIndex& digests() override { return digests_; }
   asio::thread_pool& pool() override { return pool_; }
   Task<std::uint64_t> trim() override { co_return 0; }
-  ArmedTracker arm_tracker() override {
+  Task<ArmedTracker> arm_tracker() override {
     auto tracker = std::make_unique<FakeTracker>(volume_);
     tracker_ = tracker.get();
     if (script_.at_arm) script_.at_arm(*tracker);
-    return {std::move(tracker), ""};
+    co_return ArmedTracker{std::move(tracker), ""};
   }
 
   std::optional<CpuLimit> watch_cpu() override {
