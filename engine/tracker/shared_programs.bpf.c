@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // One set of programs on the tracepoint for all trackers of a process. What a tracker attaches costs every write of the
-// host, whatever its disk, some 75 ns a program. Here each event is looked up once, and handed on to the programs of
+// host, whatever its disk, some 60 ns a program. Here each event is looked up once, and handed on to the programs of
 // its own disk only (write_tracker.bpf.c), which take the place of ours.
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -39,6 +39,10 @@ static __always_inline int slot_of(struct request *rq)
   return -1;
 }
 
+/* To a slot that is a constant the kernel jumps directly; else it needs a jump that no processor can guess, 30 ns. */
+#define HAND_ON_TO(constant, n) \
+  if (slot == constant) bpf_tail_call_static(ctx, &table_##n, constant);
+
 /* A copy hands on to the same copy of the disk's own program, if it is needed. */
 #define COPY(n)                                                                                             \
   struct {                                                                                                  \
@@ -52,7 +56,8 @@ static __always_inline int slot_of(struct request *rq)
   {                                                                                                         \
     if (n > 0 && !may_interrupt(ctx)) return 0;                                                             \
     int slot = slot_of(rq);                                                                                 \
-    if (slot >= 0) bpf_tail_call(ctx, &table_##n, slot);                                                    \
+    HAND_ON_TO(0, n) HAND_ON_TO(1, n) HAND_ON_TO(2, n) HAND_ON_TO(3, n)                                     \
+    if (slot > 3) bpf_tail_call(ctx, &table_##n, slot);                                                     \
     return 0;                                                                                               \
   }
 

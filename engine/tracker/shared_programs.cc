@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "engine/tracker/shared_programs.h"
 
+#include <array>
 #include <cerrno>
 
 #include <bpf/bpf.h>
@@ -22,22 +23,22 @@ std::string table_name(unsigned copy) { return "table_" + std::to_string(copy); 
 
 }  // namespace
 
-std::shared_ptr<SharedPrograms> SharedPrograms::get() {
+std::shared_ptr<SharedPrograms> SharedPrograms::get(unsigned copies) {
   static std::mutex mutex;
-  static std::weak_ptr<SharedPrograms> latest;
+  static std::array<std::weak_ptr<SharedPrograms>, kCopiesMax> latest;   // by copies - 1
   const std::lock_guard lock(mutex);
-  auto shared = latest.lock();
-  if (!shared) latest = shared = std::shared_ptr<SharedPrograms>(new SharedPrograms());
+  auto shared = latest.at(copies - 1).lock();
+  if (!shared) latest.at(copies - 1) = shared = std::shared_ptr<SharedPrograms>(new SharedPrograms(copies));
   return shared;
 }
 
-SharedPrograms::SharedPrograms() {
+SharedPrograms::SharedPrograms(unsigned copies) {
   listen_to_libbpf();
   const std::unique_ptr<shared_programs_bpf, SkeletonDeleter> skeleton(shared_programs_bpf__open_and_load());
   if (!skeleton) throw_unavailable("loading", errno);
   targets_map_ = duplicate(bpf_map__fd(skeleton->maps.targets), "targets");
   window_.emplace(targets_map_.get(), 0, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
-  for (unsigned copy = 0; copy < kCopies; ++copy) {
+  for (unsigned copy = 0; copy < copies; ++copy) {
     const auto name = table_name(copy);
     tables_.push_back(duplicate(bpf_object__find_map_fd_by_name(skeleton->obj, name.c_str()), name));
     const auto program = "hand_on_" + std::to_string(copy);
@@ -53,7 +54,7 @@ std::optional<SharedPrograms::Slot> SharedPrograms::add(std::uint32_t disk, std:
   const auto found = free_slot(disk);
   if (!found) return std::nullopt;
   const std::uint32_t slot = *found;
-  for (std::size_t copy = 0; copy < kCopies; ++copy)
+  for (std::size_t copy = 0; copy < tables_.size(); ++copy)
     check_syscall(::bpf_map_update_elem(tables_[copy].get(), &slot, &programs[copy], BPF_ANY), "bpf_map_update_elem",
                   table_name(static_cast<unsigned>(copy)));
   // In this order: a program that sees the slot finds what it is for, and there.
@@ -79,7 +80,7 @@ void SharedPrograms::remove(std::uint32_t slot) noexcept {
 
 std::vector<std::pair<std::string, int>> SharedPrograms::maps() const {
   std::vector<std::pair<std::string, int>> maps{{"targets", targets_map_.get()}};
-  for (unsigned copy = 0; copy < kCopies; ++copy) maps.emplace_back(table_name(copy), tables_[copy].get());
+  for (unsigned copy = 0; copy < tables_.size(); ++copy) maps.emplace_back(table_name(copy), tables_[copy].get());
   return maps;
 }
 

@@ -20,11 +20,11 @@ namespace vmigrate {
 /// Attached as long as somebody holds it. From any thread.
 class SharedPrograms : public std::enable_shared_from_this<SharedPrograms> {
  public:
-  static constexpr unsigned kCopies = 3;
-  static constexpr std::size_t kMaps = 1 + kCopies;   ///< as many as maps() names
+  static constexpr unsigned kCopiesMax = 3;
 
-  /// Those of the process, attached now if nobody holds them. Throws Error(Errc::tracker_unavailable).
-  static std::shared_ptr<SharedPrograms> get();
+  /// Those of the process in so many copies, attached now if nobody holds them. Throws
+  /// Error(Errc::tracker_unavailable).
+  static std::shared_ptr<SharedPrograms> get(unsigned copies);
   SharedPrograms(const SharedPrograms&) = delete;
 
   /// As long as it lives, events of its disk are handed on. When it has gone a last one may still be on its way, on
@@ -51,9 +51,10 @@ class SharedPrograms : public std::enable_shared_from_this<SharedPrograms> {
   const std::vector<UniqueFd>& links() const { return links_; }
   /// What has to stay, beside the links, for events to be handed on after this process: by name.
   std::vector<std::pair<std::string, int>> maps() const;
+  static constexpr std::size_t map_count(unsigned copies) { return 1 + copies; }
 
  private:
-  SharedPrograms();
+  explicit SharedPrograms(unsigned copies);
   vm_targets& targets() const;
   std::optional<std::uint32_t> free_slot(std::uint32_t disk) const;
   void remove(std::uint32_t slot) noexcept;

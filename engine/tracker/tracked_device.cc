@@ -127,6 +127,12 @@ fs::path TrackedDevice::disk_node() const { return disk_ == sysfs_ ? node_ : fs:
 
 bool TrackedDevice::is_bio_based() const { return !fs::exists(disk_ / "mq"); }
 
+bool TrackedDevice::may_end_in_hard_interrupt() const {
+  if (!fs::exists(disk_ / "loop") || fs::exists(disk_ / "mq" / "1")) return true;
+  const auto processors = read_line(disk_ / "mq" / "0" / "cpu_list");   // "0, 1, 2"
+  return !processors || processors->find(',') == std::string::npos;
+}
+
 DeviceIdentity TrackedDevice::identity_now() const {
   DeviceIdentity identity;
   identity.diskseq = number_or(disk_ / "diskseq", 0);

@@ -24,7 +24,8 @@ namespace {
 constexpr const char* kMapNames[] = {"state", "dirty", "pending", "unsure", "in_flight"};
 constexpr const char* kBioEnd = "block_bio_complete";
 constexpr std::uint64_t kBitsMax = std::uint64_t{1} << 28;  // 32 MiB of map: 1 TiB of 4 KiB blocks
-constexpr unsigned kCopiesWithoutPreemption = 3;            // task, softirq and hardirq: two of them can be interrupted
+constexpr unsigned kCopiesUpToHardInterrupt = 3;            // a task and softirq can be interrupted
+constexpr unsigned kCopiesUpToSoftInterrupt = 2;            // a task can
 constexpr unsigned kQueueCopiesWithoutPreemption = 1;       // submitting may sleep: only tasks do it
 constexpr unsigned kCopiesWithPreemption = VM_COPIES_MAX;   // nesting of 3 was seen on Linux 7.2; more is noticed
 
@@ -72,6 +73,12 @@ struct SkeletonDeleter {
 };
 using Skeleton = std::unique_ptr<write_tracker_bpf, SkeletonDeleter>;
 
+/// One more than the kinds of context that an event of the device can interrupt.
+unsigned copies_for(const TrackedDevice& device, bool watch_depth) {
+  if (watch_depth) return kCopiesWithPreemption;
+  return device.may_end_in_hard_interrupt() ? kCopiesUpToHardInterrupt : kCopiesUpToSoftInterrupt;
+}
+
 vm_config config_for(const TrackedDevice& device, bool marks_at_issue) {
   vm_config config{};
   config.start = device.start();
@@ -80,7 +87,7 @@ vm_config config_for(const TrackedDevice& device, bool marks_at_issue) {
   config.disk = device.disk_major() << 20 | device.disk_minor();
   config.shift = shift_for(device.sectors());
   config.watch_depth = programs_are_preemptible() || !kInterruptsHaveStacks;
-  config.copies = config.watch_depth ? kCopiesWithPreemption : kCopiesWithoutPreemption;
+  config.copies = copies_for(device, config.watch_depth);
   config.mark_at_issue = marks_at_issue;
   config.queue_copies = config.watch_depth ? kCopiesWithPreemption : kQueueCopiesWithoutPreemption;
   if (marks_at_issue) config.copies = config.queue_copies = 1;
@@ -188,12 +195,12 @@ class TrackerLoader {
 
   /// Where programs can be preempted each tracker watches how deeply its own nest.
   bool share(const std::string& tracepoint, const std::string& program) {
-    if (tracepoint != "block_rq_complete" || config_.copies != SharedPrograms::kCopies) return false;
+    if (tracepoint != "block_rq_complete" || config_.copies > SharedPrograms::kCopiesMax) return false;
     std::vector<int> programs;
     for (unsigned copy = 0; copy < config_.copies; ++copy) programs.push_back(bpf_program__fd(find(program, copy)));
     std::shared_ptr<SharedPrograms> shared;
     try {
-      shared = SharedPrograms::get();
+      shared = SharedPrograms::get(config_.copies);
       auto slot = shared->add(config_.disk, programs);
       if (!slot) return false;
       objects_->slot_.emplace(std::move(*slot));
@@ -249,7 +256,8 @@ std::unique_ptr<TrackerObjects> TrackerObjects::take_over(const TrackedDevice& d
   }
   const auto& config = objects->state().config;
   const std::size_t tracepoints = device.is_bio_based() ? 2 : 1;
-  const std::size_t maps = std::size(kMapNames) + (objects->state().is_shared ? SharedPrograms::kMaps : 0);
+  const std::size_t maps =
+      std::size(kMapNames) + (objects->state().is_shared ? SharedPrograms::map_count(config.copies) : 0);
   bool is_complete = objects->state().layout == VM_STATE_LAYOUT && objects->links_.size() == tracepoints &&
                      objects->maps_.size() == maps;
   for (const auto& [tracepoint, links] : objects->links_)
