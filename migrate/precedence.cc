@@ -15,10 +15,10 @@ constexpr auto kLookForWayEvery = 5ms;
 
 }  // namespace
 
-Task<> Precedence::Place::begin(Clock& clock) {
+Task<> Precedence::Place::begin(Clock& clock, const Cancellation& cancellation) {
   if (all_ == nullptr) co_return;
   begins_until(clock.now() + kMakeWayMax);   // who comes next to stand still lets us begin before
-  co_await wait_for(&Precedence::may_not_begin_until, clock);
+  co_await wait_for(&Precedence::may_not_begin_until, clock, &cancellation);
   begins_until(clock.now() + kBeginMax);
 }
 
@@ -101,14 +101,14 @@ class Precedence::Place::Wait {
 
 Task<> Precedence::Place::make_way(Clock& clock) { return wait_for(&Precedence::must_make_way_until, clock); }
 
-Task<> Precedence::Place::wait_for(Obstacle obstacle, Clock& clock) {
+Task<> Precedence::Place::wait_for(Obstacle obstacle, Clock& clock, const Cancellation* cancellation) {
   if (all_ == nullptr || !(all_->*obstacle)(*this)) co_return;
   const Wait wait(*this, clock);
   const TimePoint deadline = clock.now() + kMakeWayMax;
   for (auto until = (all_->*obstacle)(*this); until; until = (all_->*obstacle)(*this)) {
     const TimePoint end = std::min(*until, deadline);
     const TimePoint now = clock.now();
-    if (now >= end) co_return;
+    if (now >= end || (cancellation != nullptr && cancellation->is_requested())) co_return;
     co_await clock.sleep_until(std::min(end, now + kLookForWayEvery));
   }
 }

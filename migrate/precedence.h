@@ -21,7 +21,8 @@ namespace vmigrate {
 /// 4. After leave(), and once a place is gone, nobody waits for it, nor it for anybody.
 /// 5. Turns come in the order in which they were asked for.
 /// 6. Whoever has the turn waits for those that are beginning before he stands still, for kBeginMax at most in all.
-/// 7. They begin one after the other, in the order in which they asked for it, and each when nobody stands still.
+/// 7. They begin one after the other, in the order in which they asked for it, and each when nobody stands still; as
+///    far as (1) allows.
 class Precedence {
  public:
   /// Longest time between two messages of a round: a destination must not take us for dead (it is patient for 30 s).
@@ -41,7 +42,8 @@ class Precedence {
     /// next one that begins, too: returns when nobody else stands still or began before, after kMakeWayMax at the
     /// latest. From the call on nobody gets the turn until has_begun(), or for as long as (6) says: so those that begin
     /// and those that stand still alternate, and the link is not idle for long.
-    Task<> begin(Clock& clock);
+    /// A cancelled one returns at once.
+    Task<> begin(Clock& clock, const Cancellation& cancellation);
     void has_begun() noexcept;
 
     /// True if the turn is ours (for as long as nobody else begins). Else we are in the line for it.
@@ -69,7 +71,7 @@ class Precedence {
     using Obstacle = std::optional<TimePoint> (Precedence::*)(const Place&) const;
 
     void begins_until(TimePoint deadline);
-    Task<> wait_for(Obstacle obstacle, Clock& clock);
+    Task<> wait_for(Obstacle obstacle, Clock& clock, const Cancellation* cancellation = nullptr);
 
     Precedence* all_;
     // Guarded by all_->mutex_.
@@ -99,7 +101,7 @@ class Precedence {
 
   mutable std::mutex mutex_;
   std::list<const Place*> turns_;   // the first has the turn, the others wait for it
-  Needs beginning_;                 // the first begins, the others wait for it
+  Needs beginning_;                 // who came first begins first
   Needs standing_still_;
   Needs sending_the_rest_;
 };

@@ -94,7 +94,7 @@ void require_right(const SessionHost& host, const Channel& other, Action action,
 Task<Leaver> look_at_container(const SessionHost& host, const Request& request, const Cancellation& cancellation) {
   Leaver leaver;
   leaver.place = std::make_unique<Precedence::Place>(host.precedence);
-  co_await leaver.place->begin(host.clock);
+  co_await leaver.place->begin(host.clock, cancellation);
   cancellation.check();
   leaver.departure = co_await find_departure(host.local, request, host.agent_address);
   co_return leaver;

@@ -60,7 +60,7 @@ class BpfWriteTracker final : public WriteTracker {
   void check_medium() const;
   void check_flags() const;
   void check_every_copy_was_not_skipped() const;
-  void check_against_statistics() const;
+  bool check_against_statistics() const;
   void drain_words(DirtySet& out);
   void drain_rest(DirtySet& out);
   bool knows_of_bios() const;

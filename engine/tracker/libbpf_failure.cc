@@ -24,7 +24,7 @@ int keep_warning(libbpf_print_level level, const char* format, va_list arguments
 }  // namespace
 
 void listen_to_libbpf() {
-  libbpf_set_print(keep_warning);
+  [[maybe_unused]] static const libbpf_print_fn_t before = libbpf_set_print(keep_warning);   // by one thread
   libbpf_said.clear();
 }
 

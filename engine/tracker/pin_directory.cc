@@ -2,6 +2,7 @@
 #include "engine/tracker/pin_directory.h"
 
 #include <fstream>
+#include <mutex>
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
@@ -74,6 +75,8 @@ void remove_leftovers(const fs::path& parent, const TrackedDevice& device) {
 }  // namespace
 
 std::optional<PinDirectory> PinDirectory::create(const fs::path& bpffs, const TrackedDevice& device) {
+  static std::mutex one_at_a_time;   // who mounts, and who removes what the other has just made
+  const std::lock_guard lock_of_process(one_at_a_time);
   const fs::path path = path_for(bpffs, device);
   if (!mount_bpffs(bpffs)) {
     log(LogLevel::warn,

@@ -39,7 +39,7 @@ static __always_inline int slot_of(struct request *rq)
   return -1;
 }
 
-/* To a slot that is a constant the kernel jumps directly; else it needs a jump that no processor can guess, 30 ns. */
+/* To a slot that is a constant the kernel jumps directly. Any other is an indirect jump: 30 ns with retpolines. */
 #define HAND_ON_TO(constant, n) \
   if (slot == constant) bpf_tail_call_static(ctx, &table_##n, constant);
 

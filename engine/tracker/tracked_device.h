@@ -32,8 +32,8 @@ class TrackedDevice {
   const DeviceIdentity& identity() const { return identity_; }
   /// dm, md, zram: no request queue of its own.
   bool is_bio_based() const;
-  /// False for a loop device whose only queue serves several processors: its requests end in a task, or the kernel sends
-  /// them on to a software interrupt first (block/blk-mq.c, blk_mq_complete_request_remote). Any other is not known.
+  /// False for a loop device whose only queue serves several processors: its requests end in a task, or the kernel
+  /// sends them on to a softirq first (block/blk-mq.c, blk_mq_complete_request_remote). Of others it is not known.
   bool may_end_in_hard_interrupt() const;
 
   DeviceIdentity identity_now() const;

@@ -6,7 +6,7 @@
 //  * A device without (dm, md, zram, brd) fires no request events. Its bios are marked when they end; their range is
 //    remembered from their submission, because drivers consume, trim or redirect a bio.
 //  * Since 6.1 the kernel skips a program that is interrupted by an event of its own tracepoint. So each program is
-//    attached in several copies: interrupts can block one copy per level, and there are more copies than levels. (Bios
+//    attached in several copies, one more than there are contexts that an event of the device can interrupt. (Bios
 //    are submitted on one level only, and what a task completes needs one copy only. Nor is a skipped end of a bio a
 //    loss: the bio stays remembered.)
 //

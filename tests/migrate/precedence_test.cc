@@ -36,7 +36,7 @@ struct Crowd {
   }
   TimePoint now() { return sim.clock().now(); }
   void other_takes_link(Duration at_most) { other.take_link(now(), at_most); }
-  Duration time_to_begin(Precedence::Place& place) { return time_of(place.begin(sim.clock())); }
+  Duration time_to_begin(Precedence::Place& place) { return time_of(place.begin(sim.clock(), cancellation)); }
 
   SimLoop sim;
   Cancellation cancellation;
@@ -65,12 +65,13 @@ struct Company : SessionWorld {
 
   TimePoint now() { return sim.clock().now(); }
   Task<> begin_beside_it() {
-    co_await other.begin(sim.clock());
+    co_await other.begin(sim.clock(), other_cancellation);
     other_began_after = now() - start;
   }
 
   Precedence all;
   Precedence::Place other{&all};
+  Cancellation other_cancellation;
   TimePoint start = sim.clock().now();
   Duration stopped_after{};
   Duration other_began_after{};
@@ -135,7 +136,7 @@ TEST_CASE("who waits to begin comes before who wants to stand still next", "[mig
   Crowd crowd;
   Precedence::Place third(&crowd.all);
   third.stand_still(crowd.now(), 1s);
-  asio::co_spawn(crowd.sim.loop(), crowd.other.begin(crowd.sim.clock()), asio::detached);
+  asio::co_spawn(crowd.sim.loop(), crowd.other.begin(crowd.sim.clock(), crowd.cancellation), asio::detached);
   crowd.later(1500ms, [&] { crowd.other.has_begun(); });
   const Duration waited = crowd.time_for_turn(20s);
   CHECK(waited >= 1500ms);
@@ -146,7 +147,9 @@ TEST_CASE("those that begin one after the other hold up nobody for longer than o
   Crowd crowd;
   Precedence::Place third(&crowd.all);
   crowd.time_to_begin(crowd.other);
-  crowd.later(2s, [&] { asio::co_spawn(crowd.sim.loop(), third.begin(crowd.sim.clock()), asio::detached); });
+  crowd.later(2s, [&] {
+    asio::co_spawn(crowd.sim.loop(), third.begin(crowd.sim.clock(), crowd.cancellation), asio::detached);
+  });
   CHECK(crowd.time_for_turn(20s) == Precedence::kBeginMax);
 }
 
@@ -166,8 +169,8 @@ TEST_CASE("they begin in the order in which they asked for it", "[migrate][prece
   crowd.time_to_begin(first);
   Duration mine_waited{};
   const TimePoint start = crowd.now();
-  asio::co_spawn(crowd.sim.loop(), crowd.other.begin(crowd.sim.clock()), asio::detached);
-  asio::co_spawn(crowd.sim.loop(), crowd.mine.begin(crowd.sim.clock()),
+  asio::co_spawn(crowd.sim.loop(), crowd.other.begin(crowd.sim.clock(), crowd.cancellation), asio::detached);
+  asio::co_spawn(crowd.sim.loop(), crowd.mine.begin(crowd.sim.clock(), crowd.cancellation),
                  [&](const std::exception_ptr&) { mine_waited = crowd.now() - start; });
   crowd.later(100ms, [&] { first.has_begun(); });
   crowd.later(700ms, [&] { crowd.other.has_begun(); });
@@ -180,6 +183,15 @@ TEST_CASE("who takes too long to begin keeps nobody else from it", "[migrate][pr
   Crowd crowd;
   crowd.time_to_begin(crowd.other);
   CHECK(crowd.time_to_begin(crowd.mine) == Precedence::kBeginMax);
+}
+
+TEST_CASE("who waits to begin can be cancelled", "[migrate][precedence]") {
+  Crowd crowd;
+  crowd.time_to_begin(crowd.other);
+  crowd.later(500ms, [&] { crowd.cancellation.request(); });
+  const Duration waited = crowd.time_to_begin(crowd.mine);
+  CHECK(waited >= 500ms);
+  CHECK(waited < 600ms);
 }
 
 TEST_CASE("two that stand still do not wait for each other", "[migrate][precedence]") {
@@ -299,11 +311,19 @@ TEST_CASE("nobody begins while a session hands its container over", "[migrate][p
 
 TEST_CASE("a container runs on while another of its host is being set up", "[migrate][precedence]") {
   Company world;
-  asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
-  world.later(2s, [&] { world.other.has_begun(); });
+  world.departure->script().at_arm = [&](FakeTracker&) {
+    asio::co_spawn(world.sim.loop(), world.begin_beside_it(), asio::detached);
+    world.later(2s, [&] { world.other.has_begun(); });
+  };
+  world.later(1s, [&] { world.volume.write(BlockIndex{600}, 6); });
   world.migrate();
+  INFO(world.story.text());
   CHECK(world.destination_runs());
+  CHECK(world.other_began_after < 1s);
   CHECK(world.stopped_after >= 2s);
+  const auto& rounds = world.report.rounds;
+  REQUIRE(rounds.size() >= 3);
+  CHECK(rounds[rounds.size() - 2].blocks_dirty >= 1);   // it is copied meanwhile
 }
 
 TEST_CASE("a session is being set up until its tracker is armed", "[migrate][precedence]") {

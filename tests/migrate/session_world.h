@@ -129,7 +129,7 @@ class SessionWorld {
 
   Task<> run_source() {
     auto place = std::make_unique<Precedence::Place>(precedence);
-    co_await place->begin(sim.clock());
+    co_await place->begin(sim.clock(), source_cancellation);
     SourceSession session({*departure, *to_destination, sim.clock(), events, source_cancellation, Bits128{1, 2},
                            "alpha", source_board_, "beta", [this](std::string) { return dial_destination(); },
                            sim.loop().get_executor(), std::move(place), rate_board});
