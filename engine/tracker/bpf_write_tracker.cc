@@ -85,7 +85,8 @@ std::uint64_t seen_on(std::span<const vm_copy_count, VM_COPIES_MAX> level) {
 void take_baseline(const TrackedDevice& device, vm_state& state) {
   const auto deadline = SteadyTime::now() + kBaselineTimeout;
   auto sample = take_sample(device, state);
-  for (bool is_still = false; !is_still && SteadyTime::now() < deadline;) {
+  bool is_still = false;
+  while (!is_still && SteadyTime::now() < deadline) {
     const auto before = std::exchange(sample, take_sample(device, state));
     is_still = before.counted == sample.counted && before.written == sample.written && device.writes_in_flight() == 0;
     // The statistics know a bio only when it ends, long after we counted it: on a busy device, count from the start.
@@ -95,6 +96,7 @@ void take_baseline(const TrackedDevice& device, vm_state& state) {
   for (std::size_t at = 0; at < sample.counted.size(); ++at) counts_of(state)[at].baseline = sample.counted[at];
   state.baseline_sectors = *sample.written;
   state.baseline_is_known = 1;
+  state.baseline_is_exact = is_still;
 }
 
 TrackedDevice find_trackable(const std::filesystem::path& node) {
@@ -216,14 +218,15 @@ void BpfWriteTracker::check_flags() const {
 }
 
 /// Every event was seen by all copies that it needs, but those that were busy. If one never was, nothing was missed.
-/// Events of all disks count, so where other disks interrupt a lot this doubts without need.
+/// Events of all disks count, so where other disks interrupt a lot this doubts without need: it is asked only where the
+/// statistics cannot tell of each sector.
 void BpfWriteTracker::check_every_copy_was_not_skipped() const {
   for (const auto& [tracepoint, skips] : objects_->writes_skipped())
     if (skips != 0) lost(device_, "each copy of its program missed an event of " + tracepoint);
 }
 
 /// The kernel's statistics are kept by other code: they find what our own bookkeeping cannot. The tracepoints come
-/// first, so read in this order our count cannot lag behind. False if there are none.
+/// first, so read in this order our count cannot lag behind. False if they do not know of each sector.
 bool BpfWriteTracker::check_against_statistics() const {
   auto& state = objects_->state();
   const auto written = device_.sectors_written();
@@ -234,7 +237,7 @@ bool BpfWriteTracker::check_against_statistics() const {
   if (by_statistics > by_us)
     lost(device_, "the kernel counts " + std::to_string(by_statistics) + " sectors written, the tracker saw " +
                       std::to_string(by_us));
-  return true;
+  return load(state.baseline_is_exact) != 0;
 }
 
 /// Per word: first note that it is being taken, then take it. A process that dies in between leaves the note, which

@@ -14,7 +14,7 @@ enum {
   VM_BUCKET_BITS = 14,       /* log2(buckets of the in_flight map) */
   VM_BUCKET_SLOTS = 4,       /* bios of one bucket whose range is remembered at a time */
   VM_TARGETS_MAX = 64,       /* disks that one set of programs serves */
-  VM_STATE_LAYOUT = 2,       /* raised with every change of these structures: adopt() refuses another's */
+  VM_STATE_LAYOUT = 3,       /* raised with every change of these structures: adopt() refuses another's */
 };
 
 /* Why the map cannot be trusted any more. Bits of vm_state.lost; they are never cleared. */
@@ -64,7 +64,8 @@ struct vm_state {
   __u64 lost;                /* VM_LOST_* */
   __u64 deepest;             /* nesting seen, if watched */
   __u64 unremembered;        /* bios whose range found no place in the in_flight map */
-  __u64 pad[9];
+  __u64 baseline_is_exact;   /* written by user space once: nothing was being written when it was taken */
+  __u64 pad[8];
   struct vm_copy_count counts[VM_LEVELS][VM_COPIES_MAX]; /* all on the first level with watch_depth */
 };
 
