@@ -14,10 +14,10 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <span>
 
 #include "base/assert.h"
+#include "base/text_file.h"
 #include "base/unique_fd.h"
 
 namespace vmigrate {
@@ -133,8 +133,7 @@ void feed(UniqueFd& fd, std::string_view& input) {
 }
 
 bool is_dead(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  const std::string stat((std::istreambuf_iterator<char>(file)), {});
+  const std::string stat = read_text("/proc/" + std::to_string(pid) + "/stat").value_or("");
   const auto name_end = stat.rfind(") ");
   return name_end != std::string::npos && stat.compare(name_end + 2, 1, "Z") == 0;
 }

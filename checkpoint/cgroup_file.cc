@@ -4,18 +4,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "base/error.h"
+#include "base/text_file.h"
 #include "base/unique_fd.h"
 
 namespace vmigrate {
 
-std::string contents_of(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
+std::string contents_of(const std::filesystem::path& file) { return read_text(file).value_or(""); }
 
 void write_to(const std::filesystem::path& file, std::string_view text) {
   const UniqueFd fd(check_syscall(::open(file.c_str(), O_WRONLY | O_CLOEXEC), "open", file.native()));

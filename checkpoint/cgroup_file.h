@@ -8,7 +8,7 @@
 
 namespace vmigrate {
 
-/// Empty if it cannot be read.
+/// Empty if there is no such file, or none any more. Throws Error.
 std::string contents_of(const std::filesystem::path& file);
 /// Throws Error.
 void write_to(const std::filesystem::path& file, std::string_view text);

@@ -59,7 +59,10 @@ std::string tail_of(const std::filesystem::path& file) {
   if (!stream) return {};
   const std::streamoff size = stream.tellg();
   stream.seekg(std::max<std::streamoff>(0, size - kTailBytes));
-  return {std::istreambuf_iterator<char>(stream), {}};
+  std::string tail(kTailBytes, '\0');
+  stream.read(tail.data(), static_cast<std::streamsize>(tail.size()));
+  tail.resize(static_cast<std::size_t>(stream.gcount()));
+  return tail;
 }
 
 std::string remedy_for(const std::string& reason) {

@@ -7,14 +7,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text_file.h"
 
 namespace vmigrate {
 namespace {
@@ -33,18 +32,13 @@ pid_t pid_of(const fs::path& entry) {
   return failure == std::errc() && end == name.data() + name.size() ? pid : 0;
 }
 
-std::string argument_bytes(const fs::path& process) {
-  std::ifstream file(process / "cmdline", std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 bool works_on(const fs::path& process, const fs::path& images) {
   std::error_code gone;
   const fs::path place = fs::read_symlink(process / "cwd", gone);
   if (!gone && place == images) return true;
   // Between the zero bytes that end each argument, so that "ct1-out" is not found in "ct1-out2".
   const std::string wanted = std::string(1, '\0') + images.native() + std::string(1, '\0');
-  return argument_bytes(process).find(wanted) != std::string::npos;
+  return read_text(process / "cmdline").value_or("").find(wanted) != std::string::npos;
 }
 
 std::vector<pid_t> commands_on(const fs::path& images) {

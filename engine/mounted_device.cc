@@ -7,22 +7,16 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text_file.h"
 #include "base/unique_fd.h"
 #include "engine/mount_info.h"
 
 namespace vmigrate {
 namespace {
-
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 [[noreturn]] void refuse(const std::filesystem::path& rootfs, const std::string& why) {
   throw Error(Errc::rootfs_not_on_device,
@@ -37,7 +31,7 @@ std::filesystem::path sysfs_of(const Mount& mount) {
 
 std::filesystem::path device_node_of(const Mount& mount) {
   constexpr std::string_view kKey = "DEVNAME=";
-  const auto uevent = "\n" + read_text(sysfs_of(mount) / "uevent");
+  const auto uevent = "\n" + read_text(sysfs_of(mount) / "uevent").value_or("");
   const auto at = uevent.find("\n" + std::string(kKey));
   if (at == std::string::npos) return {};
   const auto begin = at + 1 + kKey.size();
@@ -45,7 +39,7 @@ std::filesystem::path device_node_of(const Mount& mount) {
 }
 
 std::filesystem::path backing_file_of(const Mount& mount) {
-  auto path = read_text(sysfs_of(mount) / "loop" / "backing_file");
+  auto path = read_text(sysfs_of(mount) / "loop" / "backing_file").value_or("");
   if (!path.empty() && path.back() == '\n') path.pop_back();
   return path;
 }
@@ -54,7 +48,7 @@ Mount find_mount(const std::filesystem::path& rootfs) {
   std::error_code failure;
   const auto place = std::filesystem::canonical(rootfs, failure);
   if (failure) throw Error(failure.value(), "realpath", rootfs.string());
-  auto mount = topmost_mount_at(read_text("/proc/self/mountinfo"), place.string());
+  auto mount = topmost_mount_at(read_text("/proc/self/mountinfo").value_or(""), place.string());
   if (!mount) refuse(rootfs, "is a plain directory, not a mount point");
   return *mount;
 }

@@ -4,20 +4,15 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <set>
 #include <sstream>
 
 #include "base/error.h"
+#include "base/text_file.h"
 
 namespace vmigrate {
 namespace {
-
-std::string read_text(const char* path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 utsname read_uname() {
   utsname names{};
@@ -48,7 +43,7 @@ std::vector<std::string> parse_cpu_flags(const std::string& cpuinfo) {
 Task<HostFacts> read_host_facts(Checkpointer& checkpointer, std::string runtime) {
   const utsname names = read_uname();
   const std::string tools = co_await checkpointer.check(std::move(runtime));
-  co_return HostFacts{names.machine, names.release, parse_cpu_flags(read_text("/proc/cpuinfo")), tools};
+  co_return HostFacts{names.machine, names.release, parse_cpu_flags(read_text("/proc/cpuinfo").value_or("")), tools};
 }
 
 void check_compatible(const HostFacts& source, const HostFacts& destination, const std::string& destination_name) {
