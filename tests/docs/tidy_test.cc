@@ -79,6 +79,12 @@ TEST_CASE("there is no code in comments", "[docs]") {
   check_lines([](const tree::Line& line) { return tree::is_cpp(line.file) && looks_like_code(line.text); });
 }
 
+TEST_CASE("no file of the product is read in a way that throws what is no Error", "[docs]") {
+  check_lines([](const tree::Line& line) {
+    return is_product(line.file) && line.text.find("istreambuf_iterator") != std::string::npos;
+  });
+}
+
 TEST_CASE("every source begins with its license", "[docs]") {
   std::vector<std::string> findings;
   for (const auto& file : tree::files_below("")) {
