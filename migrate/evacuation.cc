@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kLookForEndEvery = 20ms;
 constexpr std::string_view kSkipped = "skipped";           // it cannot be moved as it is
-constexpr std::string_view kNotStarted = "not_started";    // it was cancelled before its turn
+constexpr std::string_view kNotStarted = "not_started";    // it was cancelled before its turn, or had none
+constexpr std::string_view kEnded = "ended";               // by itself, before its turn
 
 /// Puts the container's name into its events.
 class NamedProgress final : public Progress {
@@ -60,9 +61,19 @@ bool has_gone(const json& row) {
   return is(row, name_of(Outcome::migrated)) || is(row, name_of(Outcome::cleanup_pending));
 }
 
+/// It could not be moved, for there was nothing to move.
+bool was_not_running(const json& row) {
+  if (is(row, kSkipped)) return true;
+  if (!is(row, name_of(Outcome::aborted)) || !row.contains("error")) return false;
+  const std::string code = text_in(row["error"], "code");
+  return code == name_of(Errc::unknown_container) || code == name_of(Errc::container_not_running);
+}
+
 EvacuationResult result_of(const std::vector<json>& rows, bool is_cancelled, std::uint64_t hidden) {
   const auto any = [&](auto condition) { return std::ranges::any_of(rows, condition); };
-  const auto stays = [](const json& row) { return !has_gone(row) && !is(row, name_of(Outcome::predicted)); };
+  const auto stays = [](const json& row) {
+    return !has_gone(row) && !is(row, kEnded) && !is(row, name_of(Outcome::predicted));
+  };
   if (any([](const json& row) { return is(row, name_of(Outcome::in_doubt)); })) return EvacuationResult::in_doubt;
   if (any(stays) && is_cancelled) return EvacuationResult::cancelled;
   if (any(stays) || hidden > 0) return EvacuationResult::some_stayed;
@@ -129,7 +140,32 @@ Task<json> Evacuation::run() {
     if (parts_.cancellation.is_shutting_down()) pass_on_cancellation();   // of this nobody is told
   }
   parts_.cancellation.on_request({});
+  ended_ = parts_.clock.now();
+  if (!parts_.cancellation.is_requested()) co_await compare_with_the_source();
   co_return summary();
+}
+
+Task<> Evacuation::compare_with_the_source() {
+  std::exception_ptr thrown;
+  try {
+    auto looking = parts_.look_again();
+    compare_with(co_await std::move(looking));
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (!thrown) co_return;
+  blindness_ = failure_of(thrown, Errc::internal);
+  blindness_->sentence = "nobody knows who is left on the source, ask it again: " + blindness_->sentence;
+}
+
+void Evacuation::compare_with(const Inventory& now) {
+  hidden_ = now.hidden;
+  const auto is_there = [&](const std::string& name) {
+    return std::ranges::find(now.entries, name, &InventoryEntry::container) != now.entries.end();
+  };
+  for (auto& [container, row] : rows_)
+    if (was_not_running(row) && !is_there(container)) row["result"] = kEnded;
+  for (const auto& entry : now.entries) rows_.try_emplace(entry.container, row_of(entry));
 }
 
 Task<> Evacuation::move_one_after_the_other() {
@@ -164,14 +200,17 @@ json Evacuation::summary() const {
     rows.push_back(row);
     bytes += number_in(row, "wire_bytes");
   }
-  const auto result = result_of(rows, parts_.cancellation.is_requested(), hidden_);
-  return {{"event", "summary"},
-          {"result", name_of(result)},
-          {"moved", std::ranges::count_if(rows, has_gone)},
-          {"hidden", hidden_},
-          {"total_seconds", std::chrono::duration<double>(parts_.clock.now() - started_).count()},
-          {"wire_bytes", bytes},
-          {"containers", rows}};
+  auto result = result_of(rows, parts_.cancellation.is_requested(), hidden_);
+  if (blindness_ && result == EvacuationResult::evacuated) result = EvacuationResult::failed;
+  json made = {{"event", "summary"},
+               {"result", name_of(result)},
+               {"moved", std::ranges::count_if(rows, has_gone)},
+               {"hidden", hidden_},
+               {"total_seconds", std::chrono::duration<double>(ended_ - started_).count()},
+               {"wire_bytes", bytes},
+               {"containers", rows}};
+  if (blindness_) made["error"] = error_of(*blindness_);
+  return made;
 }
 
 std::string_view name_of(EvacuationResult result) noexcept {

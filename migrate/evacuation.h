@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,12 +33,15 @@ struct EvacuationPlan {
 std::deque<std::string> in_order(const Inventory& inventory, const EvacuationPlan& plan);
 
 /// Moves what can be moved, some at once. What fails stays where it is and stops nobody else. A cancellation is passed
-/// on to those under way, and nobody starts after it. On one executor; lives until run() has ended.
+/// on to those under way, and nobody starts after it. In the end it looks who is left: containers end by themselves
+/// while they wait for their turn, and others are started. On one executor; lives until run() has ended.
 class Evacuation {
  public:
   struct Parts {
     /// Moves one container and returns its report. Throws nothing.
     std::function<Task<nlohmann::json>(std::string container, Progress& progress, Cancellation& cancellation)> move;
+    /// Who is there when all have had their turn. May throw.
+    std::function<Task<Inventory>()> look_again;
     Clock& clock;
     Progress& progress;           ///< sees every event with its container's name in it
     Cancellation& cancellation;   ///< of everything
@@ -54,6 +58,8 @@ class Evacuation {
   Task<> move_one_after_the_other();
   Task<> move(std::string container);
   void pass_on_cancellation() const;
+  Task<> compare_with_the_source();
+  void compare_with(const Inventory& now);
   nlohmann::json summary() const;
 
   Parts parts_;
@@ -64,6 +70,8 @@ class Evacuation {
   std::set<Cancellation*> under_way_;
   std::uint32_t movers_ = 0;
   TimePoint started_{};
+  TimePoint ended_{};
+  std::optional<Failure> blindness_;   ///< why nobody knows who is left
 };
 
 /// What became of all of them together.

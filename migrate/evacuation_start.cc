@@ -40,7 +40,8 @@ Task<json> evacuate(const SessionHost& here, Errand errand, EvacuationPlan plan,
     single.container = std::move(container);
     return run_errand(here, std::move(single), events, one);
   };
-  Evacuation evacuation({move, here.clock, progress, cancellation}, inventory, plan);
+  const auto look_again = [&here, &errand, &cancellation] { return ask_inventory(here, errand, cancellation); };
+  Evacuation evacuation({move, look_again, here.clock, progress, cancellation}, inventory, plan);
   co_return co_await evacuation.run();
 }
 

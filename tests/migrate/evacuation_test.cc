@@ -26,7 +26,7 @@ struct Removal {
     Evacuation evacuation({[this](std::string name, Progress& progress, Cancellation& one) {
                              return move(std::move(name), progress, one);
                            },
-                           sim.clock(), events, cancellation},
+                           [this] { return look_again(); }, sim.clock(), events, cancellation},
                           inventory, plan);
     json summary;
     asio::co_spawn(sim.loop(), evacuation.run(), [&](std::exception_ptr thrown, json made) {
@@ -35,6 +35,12 @@ struct Removal {
     });
     REQUIRE(sim.run_until([&] { return !summary.is_null(); }));
     return summary;
+  }
+
+  Task<Inventory> look_again() {
+    co_await sim.clock().sleep_for(10ms);
+    if (has_agent_gone) throw Error(Errc::connect_failed, "alpha does not answer");
+    co_return left;
   }
 
   Task<json> move(std::string name, Progress& progress, Cancellation& one) {
@@ -50,7 +56,9 @@ struct Removal {
     if (result_of[name].empty()) report["result"] = "migrated";
     if (one.is_requested() && is_cancellable) report["result"] = "aborted";
     if (report["result"] == "aborted")
-      report["error"] = {{"code", "copy_failed"}, {"number", 22}, {"message", "the disk of " + name}};
+      report["error"] = {{"code", name_of(reason)},
+                         {"number", static_cast<int>(reason)},
+                         {"message", "the disk of " + name}};
     co_return report;
   }
   void later(Duration delay, std::function<void()> step) {
@@ -66,6 +74,9 @@ struct Removal {
   Cancellation cancellation;
   std::vector<std::string> started;
   std::map<std::string, std::string> result_of;   ///< others are migrated
+  Errc reason = Errc::copy_failed;                ///< why they were not
+  Inventory left;                                 ///< who is there in the end
+  bool has_agent_gone = false;
   int at_once = 0;
   int most_at_once = 0;
   bool is_cancellable = true;
@@ -109,6 +120,7 @@ TEST_CASE("what fails, and what cannot go, stops nobody else", "[migrate][evacua
   removal.result_of["b"] = "aborted";
   Inventory inventory = containers({"a", "b", "c"});
   inventory.entries.push_back({"plain", Failure{Errc::rootfs_not_on_device, "it is a plain directory"}});
+  removal.left = inventory;
   const json summary = removal.evacuate(inventory, {.parallel = 1});
   CHECK(removal.started == std::vector<std::string>{"a", "b", "c"});
   CHECK(result_in(summary, "a") == "migrated");
@@ -120,10 +132,68 @@ TEST_CASE("what fails, and what cannot go, stops nobody else", "[migrate][evacua
   CHECK(exit_code_of_evacuation(summary) == kExitSomeStayed);
 }
 
+TEST_CASE("a container that ends by itself before its turn does not stay", "[migrate][evacuation]") {
+  Removal removal;
+  removal.result_of["b"] = "aborted";
+  removal.reason = Errc::unknown_container;
+  const json summary = removal.evacuate(containers({"a", "b"}), {.parallel = 1});
+  CHECK(result_in(summary, "b") == "ended");
+  CHECK(summary.at("result") == "evacuated");
+  CHECK(summary.at("moved") == 1);
+}
+
+TEST_CASE("a container that ended while somebody looked at it does not stay", "[migrate][evacuation]") {
+  Removal removal;
+  Inventory inventory = containers({"a"});
+  inventory.entries.push_back({"b", Failure{Errc::rootfs_not_on_device, "it is a plain directory"}});
+  const json summary = removal.evacuate(inventory, {.parallel = 1});
+  CHECK(result_in(summary, "b") == "ended");
+  CHECK(summary.at("result") == "evacuated");
+}
+
+TEST_CASE("a container that did not run at its turn and is there in the end stays", "[migrate][evacuation]") {
+  Removal removal;
+  removal.result_of["b"] = "aborted";
+  removal.reason = Errc::container_not_running;
+  removal.left = containers({"b"});
+  const json summary = removal.evacuate(containers({"a", "b"}), {.parallel = 1});
+  CHECK(result_in(summary, "b") == "aborted");
+  CHECK(summary.at("result") == "some_stayed");
+}
+
+TEST_CASE("a container whose migration failed is not said to have ended by itself", "[migrate][evacuation]") {
+  Removal removal;
+  removal.result_of["b"] = "aborted";
+  removal.reason = Errc::checkpoint_failed;
+  const json summary = removal.evacuate(containers({"a", "b"}), {.parallel = 1});
+  CHECK(result_in(summary, "b") == "aborted");
+  CHECK(summary.at("result") == "some_stayed");
+}
+
+TEST_CASE("a host on which a container was started meanwhile is not called empty", "[migrate][evacuation]") {
+  Removal removal;
+  removal.left = containers({"new"});
+  const json summary = removal.evacuate(containers({"a"}), {.parallel = 1});
+  CHECK(result_in(summary, "a") == "migrated");
+  CHECK(result_in(summary, "new") == "not_started");
+  CHECK(summary.at("result") == "some_stayed");
+  CHECK(exit_code_of_evacuation(summary) == kExitSomeStayed);
+}
+
+TEST_CASE("a host that cannot be asked in the end is not called empty", "[migrate][evacuation]") {
+  Removal removal;
+  removal.has_agent_gone = true;
+  const json summary = removal.evacuate(containers({"a"}), {.parallel = 1});
+  CHECK(result_in(summary, "a") == "migrated");
+  CHECK(summary.at("result") == "failed");
+  CHECK(summary.at("error").at("code") == "connect_failed");
+  CHECK(exit_code_of_evacuation(summary) == exit_code_of(Errc::connect_failed));
+}
+
 TEST_CASE("a host with containers that we may not see is not called empty", "[migrate][evacuation]") {
   Removal removal;
   Inventory inventory = containers({"a"});
-  inventory.hidden = 2;
+  inventory.hidden = removal.left.hidden = 2;
   const json summary = removal.evacuate(inventory, {});
   CHECK(summary.at("moved") == 1);
   CHECK(exit_code_of_evacuation(summary) == kExitSomeStayed);
@@ -194,6 +264,7 @@ TEST_CASE("the table has a row for each, and a sentence for each that stayed", "
   removal.result_of["b"] = "aborted";
   Inventory inventory = containers({"a", "b"});
   inventory.entries.push_back({"a-long-name", Failure{Errc::unsupported_container, "it has hooks"}});
+  removal.left = inventory;
   json summary = removal.evacuate(inventory, {});
   summary["source"] = "alpha";
   summary["destination"] = "beta";
