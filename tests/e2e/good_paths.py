@@ -351,7 +351,7 @@ def dry_run_changes_nothing(lab, machine, *words):
     before = everything_at_rest(lab, [redis])
     done = lab.vmigrate(machine, "--dry-run", "--sample", "1", *words, redis.name)
     # The agents close the connection a moment after the command.
-    wait_until(lambda: not differences(before, everything(lab, [redis])), 3,
+    wait_until(lambda: not differences(before, everything(lab, [redis])), 15,
                lambda: "changes by the dry run:\n  " + "\n  ".join(differences(before, everything(lab, [redis]))))
     assert done.code == 0, done
     report = done.report

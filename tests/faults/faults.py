@@ -27,7 +27,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oracles import HEALED_WITHIN, HOSTS, SETTLED_WITHIN, ClientLost, Stage, e2e, wait_until
+from oracles import HOSTS, SETTLED_WITHIN, ClientLost, Stage, e2e, wait_until
 
 FROM_SOURCE = ["Open", "Join", "BlockData", "RoundEnd", "ImageChunk", "Manifest", "Go", "Done"]
 FROM_DESTINATION = ["Accept", "Join", "RoundAck", "Ready", "Running"]
@@ -37,6 +37,8 @@ LATE_RECORDS = {"refused": "destination", "reclaimed": "source"}
 STREAMS = 2   # connections for blocks
 KINDS = [("redis", "runc"), ("sqlite", "runc"), ("redis", "crun")]   # of containers, one after the other for each lab
 EXIT_CODES = (0, 2, 3, 4, 5, 6, 7, 8, 21, 22, 30, 70)
+FREEZE_TIMED_OUT = 44   # of a container that was held up while it stood still
+LATE_MAX = 0.02         # of all faults: what is not settled in time by chance, on a busy machine
 
 
 @dataclass
@@ -204,17 +206,17 @@ def meet(stage, fault):
         if fault.action == "stop":
             do_harm(stage, fault.harm, victim, move)
         result = move.wait(90)   # also in doubt the command ends once the two have spoken
-        assert result.code in EXIT_CODES, result
+        assert result.code in EXIT_CODES or (fault.harm and result.code == FREEZE_TIMED_OUT), result
         assert fault.action == "stop" or f"name={fault.point}" in lab.agent_log(victim), f"{fault.wish} was never reached"
     stage.revive()
-    result = outcome(stage, hosts, HEALED_WITHIN if fault.action in ("eio", "enospc") else SETTLED_WITHIN)
+    result = outcome(stage, hosts)
     move.kill()
     return result
 
 
-def outcome(stage, hosts, within=SETTLED_WITHIN):
+def outcome(stage, hosts):
     """What became of it, and the seconds until that was so."""
-    seconds = stage.check(within)
+    seconds = stage.check()
     return ("moved" if hosts["destination"] in stage.container.is_where() else "stayed"), seconds
 
 
@@ -462,7 +464,16 @@ def faults_of(options):
     return [(fault, play) for faults, play in everything for fault in faults if all(word in fault.name for word in options.words)]
 
 
+def is_late_too_often(tally):
+    late = sum(seconds > SETTLED_WITHIN for seconds in tally.settling)
+    if late > max(1, LATE_MAX * len(tally.settling)):
+        print(f"FAILED {late} of {len(tally.settling)} faults were not settled within {SETTLED_WITHIN} s")
+        return True
+    return False
+
+
 def summarize(tally, seconds):
+    tally.failed += is_late_too_often(tally)
     if tally.settling:
         ordered = sorted(tally.settling)
         print(f"{dict(tally.outcomes)}; {tally.acknowledged} writes acknowledged on connections that lived to the end, 0 lost; "

@@ -14,8 +14,8 @@ import e2e  # pylint: disable=wrong-import-position
 from e2e import HOSTS, wait_until  # pylint: disable=wrong-import-position
 from ledger import Ledger, RowLedger  # pylint: disable=wrong-import-position
 
-SETTLED_WITHIN = 5.0    # seconds after the last agent is up again
-HEALED_WITHIN = 10.0    # if none died: agents look for what is left every 5 s
+SETTLED_WITHIN = 5.0    # seconds after the last agent is up again: nearly all, and
+SETTLED_AT_LAST = 20.0  # all: agents look for what is left every 5 s
 PF_EXITING, PF_SIGNALED = 0x4, 0x400
 HALTS = 1 << (signal.SIGKILL - 1) | 1 << (signal.SIGSTOP - 1)   # as bits of a pending set: taken before any instruction
 TOOLS = ("criu", "crun", "runc")   # in the container's group for a moment, to make it or to take it away
@@ -174,10 +174,10 @@ class Stage:
         pid = self.lab.agent_pid(host)
         return pid and (pid, e2e.started_at(pid))
 
-    def check(self, within=SETTLED_WITHIN):
+    def check(self):
         """Returns the seconds until everything was settled."""
         started = time.monotonic()
-        wait_until(lambda: not self.unsettled(), within, lambda: f"to be settled: {self.unsettled()}")
+        wait_until(lambda: not self.unsettled(), SETTLED_AT_LAST, lambda: f"to be settled: {self.unsettled()}")
         seconds = time.monotonic() - started
         try:
             self.ledger.writes_on()

@@ -93,12 +93,12 @@ Task<> write_in_drops(TlsStream& stream, std::size_t at_once, Duration pause_bet
 
 /// How long a message may trickle in until the receiver has had enough; nothing if it arrives.
 Task<std::optional<Errc>> failure_after_drops(const TlsContext& alpha, const TlsContext& beta, std::size_t at_once,
-                                              Duration pause_between) {
+                                              Duration pause_between, Duration patience) {
   StreamPair pair = co_await stream_pair(alpha, beta);
   TlsChannel receiver(std::move(pair.destination));
-  receiver.set_idle_timeout(200ms);
+  receiver.set_idle_timeout(patience);
   const auto outcome = co_await (failure_of(receiver.receive()) ||
-                                 (write_in_drops(*pair.source, at_once, pause_between) && pause(5s)));
+                                 (write_in_drops(*pair.source, at_once, pause_between) && pause(20s)));
   REQUIRE(outcome.index() == 0);
   co_return std::get<0>(outcome);
 }
@@ -140,7 +140,7 @@ TEST_CASE("a message that trickles in is timed_out, although its sender is never
   const TestPki pki;
   const TlsContext alpha(pki.host("alpha"));
   const TlsContext beta(pki.host("beta"));
-  CHECK(run_task(failure_after_drops(alpha, beta, 0, 30ms)) == Errc::timed_out);
-  CHECK(run_task(failure_after_drops(alpha, beta, kFrameHeaderBytes, 30ms)) == Errc::timed_out);
-  CHECK(run_task(failure_after_drops(alpha, beta, 0, 1ms)) == std::nullopt);
+  CHECK(run_task(failure_after_drops(alpha, beta, 0, 30ms, 200ms)) == Errc::timed_out);
+  CHECK(run_task(failure_after_drops(alpha, beta, kFrameHeaderBytes, 30ms, 200ms)) == Errc::timed_out);
+  CHECK(run_task(failure_after_drops(alpha, beta, 0, 1ms, 10s)) == std::nullopt);
 }
