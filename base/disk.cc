@@ -104,6 +104,15 @@ class RealDisk final : public Disk {
   }
 };
 
+void give_name(Disk& disk, const fs::path& temporary, const fs::path& path, Naming naming) {
+  if (naming == Naming::replaces) {
+    disk.rename(temporary, path);
+    return;
+  }
+  disk.link(temporary, path);
+  disk.remove(temporary);
+}
+
 }  // namespace
 
 Disk& real_disk() noexcept {
@@ -114,6 +123,21 @@ Disk& real_disk() noexcept {
 fs::path unfinished(const fs::path& path) { return path.parent_path() / ("." + path.filename().native()); }
 
 bool is_unfinished(const std::string& name) { return name.starts_with('.'); }
+
+void create_file(Disk& disk, const fs::path& path, std::span<const std::byte> content, Naming naming) {
+  fs::path temporary = unfinished(path);
+  const auto file = disk.create_unique(temporary);
+  file->lock();
+  try {
+    file->write(0, content);
+    file->sync();
+    give_name(disk, temporary, path, naming);
+  } catch (const Error&) {
+    disk.remove(temporary);
+    throw;
+  }
+  disk.sync_names(path.parent_path());
+}
 
 void remove_unfinished(Disk& disk, const fs::path& directory) {
   for (const std::string& name : disk.list(directory)) {

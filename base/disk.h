@@ -56,6 +56,11 @@ Disk& real_disk() noexcept;
 /// What a file is called until it is whole: the only names that begin with a point. Its maker holds its lock.
 std::filesystem::path unfinished(const std::filesystem::path& path);
 bool is_unfinished(const std::string& name);
+
+/// What becomes of a file that has the name already: it keeps it, or loses it.
+enum class Naming { must_be_free, replaces };
+/// Whole and on stable storage before it has its name, so that a crash leaves no half-made file. Throws Error.
+void create_file(Disk& disk, const std::filesystem::path& path, std::span<const std::byte> content, Naming naming);
 /// Removes the unfinished files of a directory whose makers are gone.
 void remove_unfinished(Disk& disk, const std::filesystem::path& directory);
 

@@ -132,10 +132,13 @@ void feed(UniqueFd& fd, std::string_view& input) {
   if (input.empty() || (count < 0 && errno != EINTR && errno != EAGAIN)) fd.reset();
 }
 
-bool is_dead(pid_t pid) {
+/// False where the kernel does not tell.
+bool is_dead(pid_t pid) try {
   const std::string stat = read_text("/proc/" + std::to_string(pid) + "/stat").value_or("");
   const auto name_end = stat.rfind(") ");
   return name_end != std::string::npos && stat.compare(name_end + 2, 1, "Z") == 0;
+} catch (const Error&) {
+  return false;
 }
 
 /// True if a child of the command's own, of any of its threads, has ended and nobody has asked how. False where the

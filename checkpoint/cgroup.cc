@@ -133,10 +133,14 @@ fs::path directory_of(const Hierarchy& hierarchy, const std::string& path) {
 /// `directory` and every cgroup beneath it, outer before inner.
 std::vector<fs::path> with_all_beneath(const fs::path& directory) {
   std::vector<fs::path> found = {directory};
-  std::error_code failed;
-  fs::recursive_directory_iterator beneath(directory, failed);
-  for (; !failed && beneath != fs::recursive_directory_iterator(); beneath.increment(failed))
-    if (beneath->is_directory(failed)) found.push_back(beneath->path());
+  for (std::size_t next = 0; next < found.size(); ++next) {
+    std::error_code gone;   // a container that runs removes cgroups of its own: that is no end of the others
+    fs::directory_iterator entry(found[next], gone);
+    for (; !gone && entry != fs::directory_iterator(); entry.increment(gone)) {
+      std::error_code ignored;
+      if (entry->is_directory(ignored)) found.push_back(entry->path());
+    }
+  }
   return found;
 }
 
@@ -191,15 +195,25 @@ void Cgroup::request(bool frozen) const {
 }
 
 void Cgroup::freeze(std::chrono::milliseconds timeout) const {
+  request(true);
+  try {
+    await_frozen(timeout);
+  } catch (...) {
+    if (exists()) thaw();
+    throw;
+  }
+}
+
+void Cgroup::await_frozen(std::chrono::milliseconds timeout) const {
   const auto deadline = steady_clock::now() + timeout;
   auto retry = steady_clock::now() + kFreezerStuck;
-  request(true);
   while (!is_frozen()) {
-    if (steady_clock::now() >= deadline) {
-      request(false);
+    if (!exists())
+      throw Error(Errc::container_not_running,
+                  "the container of " + directory_.string() + " ended while it was being frozen");
+    if (steady_clock::now() >= deadline)
       throw Error(Errc::freeze_timed_out, "the tasks of " + directory_.string() + " did not freeze within " +
                                               std::to_string(timeout.count()) + " ms; they run on");
-    }
     if (version_ == Version::v1 && steady_clock::now() >= retry) {
       request(false);
       request(true);
@@ -239,9 +253,13 @@ void Cgroup::kill(std::chrono::milliseconds timeout) const {
   while (exists() && !processes().empty()) {
     if (steady_clock::now() >= deadline)
       throw Error(Errc::timed_out, "tasks of " + directory_.string() + " could not be killed");
-    signal_all();
-    // A v1 freezer holds even killed tasks; each has its SIGKILL before any of them is let go.
-    request(false);
+    try {
+      signal_all();
+      // A v1 freezer holds even killed tasks; each has its SIGKILL before any of them is let go.
+      request(false);
+    } catch (const Error&) {
+      if (exists()) throw;   // a supervisor may remove it as soon as the last of them has died
+    }
     std::this_thread::sleep_for(1ms);
   }
 }

@@ -36,7 +36,8 @@ class Cgroup {
   bool exists() const;
   /// True only when the kernel says that every task is frozen.
   bool is_frozen() const;
-  /// Returns once is_frozen(). Throws Error(Errc::freeze_timed_out) after thawing it again.
+  /// Returns once is_frozen(). Throws Error after thawing it again: freeze_timed_out, container_not_running if it has
+  /// gone.
   void freeze(std::chrono::milliseconds timeout) const;
   /// Throws Error.
   void thaw() const;
@@ -54,6 +55,7 @@ class Cgroup {
  private:
   Cgroup(Version version, std::filesystem::path directory) : version_(version), directory_(std::move(directory)) {}
   void request(bool frozen) const;
+  void await_frozen(std::chrono::milliseconds timeout) const;
   void signal_all() const;
 
   Version version_;

@@ -4,12 +4,12 @@
 #include <sys/mount.h>
 
 #include <cerrno>
-#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/text_file.h"
 
 namespace vmigrate {
 namespace {
@@ -30,8 +30,9 @@ std::string unescape(const std::string& field) {
 
 /// In the order in which they were mounted.
 std::vector<std::string> mounts_at_or_beneath(const std::string& path) {
-  std::ifstream mountinfo("/proc/self/mountinfo");
-  if (!mountinfo) throw Error(errno, "open", "/proc/self/mountinfo");
+  const auto text = read_text("/proc/self/mountinfo");
+  if (!text) throw Error(ENOENT, "read", "/proc/self/mountinfo");
+  std::istringstream mountinfo(*text);
   std::vector<std::string> found;
   for (std::string line; std::getline(mountinfo, line);) {
     std::istringstream words(line);

@@ -24,7 +24,6 @@ namespace {
 using namespace std::chrono_literals;
 using Bytes = std::span<const std::uint8_t>;
 
-constexpr auto kCarrierTimeout = 200ms;  // the kernel tells it on in a moment, if at all
 constexpr MacAddress kEveryone = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 constexpr MacAddress kAllNodesMac = {0x33, 0x33, 0, 0, 0, 1};
 constexpr std::array<std::uint8_t, 16> kAllNodes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -136,9 +135,9 @@ Announcer::Announcer(const NetworkSpec& spec) {
   });
 }
 
-bool Announcer::wait_for_carrier() const {
-  return std::all_of(ports_.begin(), ports_.end(), [](const Port& port) {
-    return wait_until_running(port.socket.get(), port.name, kCarrierTimeout);
+bool Announcer::wait_for_carrier(std::chrono::milliseconds patience) const {
+  return std::all_of(ports_.begin(), ports_.end(), [patience](const Port& port) {
+    return wait_until_running(port.socket.get(), port.name, patience);
   });
 }
 

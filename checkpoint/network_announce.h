@@ -24,8 +24,8 @@ class Announcer {
  public:
   /// Throws Error.
   explicit Announcer(const NetworkSpec& spec);
-  /// Waits until the interfaces have a carrier, 200 ms at most. False if one has none.
-  bool wait_for_carrier() const;
+  /// Waits until the interfaces have a carrier, `patience` at most for each. False if one has none.
+  bool wait_for_carrier(std::chrono::milliseconds patience) const;
   /// Returns the number of frames sent.
   std::size_t announce() const noexcept;
 

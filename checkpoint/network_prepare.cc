@@ -22,6 +22,9 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 
 constexpr auto kIpTimeout = 10s;
+// The kernel tells it on in a moment, if at all; on a busy host that moment may be longer.
+constexpr auto kBuildPatience = 2s;
+constexpr auto kConnectPatience = 200ms;   // the container stands still meanwhile
 
 void run_ip(std::vector<std::string> words, std::string batch = {}) {
   words.insert(words.begin(), "ip");
@@ -144,19 +147,25 @@ void check_blocking(const NetworkSpec& spec) {
   }
 }
 
-/// Deletes what exists of it; says whether anything failed.
+bool is_anything_left_of(const NetworkSpec& spec) {
+  const json links = host_links();
+  const auto is_there = [&](const auto& one) { return find_link(links, one.host_name) != nullptr; };
+  return std::ranges::any_of(spec.interfaces, is_there) || fs::exists(namespace_path_of(spec));
+}
+
+/// Deletes what exists of it; says whether it has gone, be it by somebody else.
 bool remove_blocking(const NetworkSpec& spec) {
   if (spec.namespace_name.empty()) return true;
-  bool is_gone = true;
+  bool has_failed = false;
   const auto remove = [&](std::vector<std::string> words) {
-    is_gone = run_command({.argv = std::move(words), .timeout = kIpTimeout}).exit_status == 0 && is_gone;
+    has_failed |= run_command({.argv = std::move(words), .timeout = kIpTimeout}).exit_status != 0;
   };
   const json links = host_links();
   // The other end goes with it, even while a process keeps the namespace alive.
   for (const auto& one : spec.interfaces)
     if (find_link(links, one.host_name) != nullptr) remove({"ip", "link", "delete", "dev", one.host_name});
   if (fs::exists(namespace_path_of(spec))) remove({"ip", "netns", "delete", spec.namespace_name});
-  return is_gone;
+  return !has_failed || !is_anything_left_of(spec);
 }
 
 class BuiltNetwork final : public PreparedNetwork {
@@ -169,7 +178,8 @@ class BuiltNetwork final : public PreparedNetwork {
     try {
       build_links(spec_);
       announcer_.emplace(spec_);
-      if (!announcer_->wait_for_carrier()) throw Error(Errc::incompatible_host, "the new veths have no carrier");
+      if (!announcer_->wait_for_carrier(kBuildPatience))
+        throw Error(Errc::incompatible_host, "the new veths have no carrier");
       close_ports(spec_);
       assign_addresses(spec_);
     } catch (...) {
@@ -195,7 +205,8 @@ class BuiltNetwork final : public PreparedNetwork {
     if (!announcer_) return;
     // It is there already unless the spanning tree protocol made us take the link down; what is sent without one is
     // lost.
-    if (!announcer_->wait_for_carrier()) log(LogLevel::warn, "event=no_carrier namespace=" + spec_.namespace_name);
+    if (!announcer_->wait_for_carrier(kConnectPatience))
+      log(LogLevel::warn, "event=no_carrier namespace=" + spec_.namespace_name);
     announcer_->announce();
   }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "checkpoint/oci_runtime.h"
 
-#include <cerrno>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -37,7 +36,10 @@ ContainerStatus status_from(const std::string& word) {
 std::filesystem::path rootfs_of(const std::filesystem::path& bundle) {
   const auto config = json::parse(read_config(bundle));
   const auto rootfs = bundle / config.at("root").at("path").get<std::string>();
-  return std::filesystem::weakly_canonical(rootfs);
+  std::error_code failure;
+  const auto found = std::filesystem::weakly_canonical(rootfs, failure);
+  if (failure) throw Error(failure.value(), "realpath", rootfs.native());
+  return found;
 }
 
 ContainerInfo info_from(const std::string& state_json, const std::string& runtime) {
@@ -61,15 +63,23 @@ bool means_unknown(const std::string& errors) {
          errors.find("No such file or directory") != std::string::npos;
 }
 
-/// Nothing if the runtime does not know the container. Throws Error with ENOENT if there is no such runtime.
+/// Throws Error(criu_missing) if there is no such runtime.
+CommandResult run_runtime(const std::vector<std::string>& words) try {
+  return run_command({.argv = words, .timeout = kCommandTimeout});
+} catch (const Error& error) {
+  if (error.code() != std::errc::no_such_file_or_directory) throw;
+  throw Error(Errc::criu_missing, words[0] + " is not installed; scripts/setup installs it");
+}
+
+bool is_missing(const Error& error) { return error.code() == Errc::criu_missing; }
+
+/// Nothing if the runtime does not know the container.
 std::optional<ContainerInfo> ask(const std::string& runtime, const std::string& id) {
-  const auto result = run_command({.argv = {runtime, "state", id}, .timeout = kCommandTimeout});
+  const auto result = run_runtime({runtime, "state", id});
   if (result.exit_status == 0) return info_from(result.output, runtime);
   if (means_unknown(result.errors)) return std::nullopt;
   throw Error(Errc::incompatible_host, "`" + runtime + " state " + id + "` failed: " + first_line_of(result.errors));
 }
-
-bool is_missing(const Error& error) { return error.code() == std::errc::no_such_file_or_directory; }
 
 /// A runtime that is gone may have left the container behind: its state directory tells.
 void refuse_orphan(const std::string& runtime, const std::string& id) {
@@ -84,7 +94,7 @@ void refuse_orphan(const std::string& runtime, const std::string& id) {
 }
 
 std::vector<std::string> list_of(const std::string& runtime) {
-  const auto result = run_command({.argv = {runtime, "list", "--quiet"}, .timeout = kCommandTimeout});
+  const auto result = run_runtime({runtime, "list", "--quiet"});
   // crun has made no directory before its first container.
   if (result.exit_status != 0 && !means_unknown(result.errors))
     throw Error(Errc::incompatible_host, "`" + runtime + " list` failed: " + first_line_of(result.errors));
@@ -154,8 +164,7 @@ void freeze(const ContainerInfo& container) {
 }
 
 void forget(const ContainerInfo& container) {
-  const auto result =
-      run_command({.argv = {container.runtime, "delete", "--force", container.id}, .timeout = kCommandTimeout});
+  const auto result = run_runtime({container.runtime, "delete", "--force", container.id});
   if (result.exit_status != 0 && !means_unknown(result.errors))
     throw Error(Errc::internal, "`" + container.runtime + " delete --force " + container.id +
                                     "` failed: " + first_line_of(result.errors));

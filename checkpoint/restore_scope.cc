@@ -69,7 +69,7 @@ void RestoreScope::remove_everything() const noexcept {
 void RestoreScope::remove_tasks() const {
   for (const auto& cgroup : cgroups()) {
     cgroup.kill(kKillTimeout);
-    cgroup.thaw();
+    if (cgroup.exists()) cgroup.thaw();
   }
 }
 

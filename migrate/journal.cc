@@ -18,34 +18,6 @@ bool names_owner(RecordType type) {
          type == RecordType::reclaimed;
 }
 
-/// Naming a new journal must not replace one that somebody else has just made, and locked.
-enum class Naming { must_be_free, replaces };
-
-void give_name(Disk& disk, const std::filesystem::path& temporary, const std::filesystem::path& path, Naming naming) {
-  if (naming == Naming::replaces) {
-    disk.rename(temporary, path);
-    return;
-  }
-  disk.link(temporary, path);
-  disk.remove(temporary);
-}
-
-/// Whole and on stable storage before it has its name, so that a crash leaves no half-made journal.
-void create_file(Disk& disk, const std::filesystem::path& path, std::span<const std::byte> content, Naming naming) {
-  std::filesystem::path temporary = unfinished(path);
-  const auto file = disk.create_unique(temporary);
-  file->lock();
-  try {
-    file->write(0, content);
-    file->sync();
-    give_name(disk, temporary, path, naming);
-  } catch (const Error&) {
-    disk.remove(temporary);
-    throw;
-  }
-  disk.sync_names(path.parent_path());
-}
-
 /// What was read may be in the page cache only: after a failed fdatasync the kernel takes the page for clean, and the
 /// next one succeeds without writing. So the newest record is written again before anybody acts on it.
 /// The same for the file's name, whose maker may have died before it was on the disk.

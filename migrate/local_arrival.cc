@@ -119,6 +119,7 @@ class LocalArrival final : public Arrival {
  private:
   void make_bundle();
   void connect() noexcept;
+  Task<bool> lets_go_on();
   Task<> start_from_disk();
   ContainerInfo container() const;
   void attach();
@@ -223,8 +224,25 @@ Task<> LocalArrival::run() {
   if (!network_) network_ = co_await adopt_network(host_.pool, offer_.network);
   network_->keep();
   connect();
-  if (restored_) co_await restored_->resume();
-  else co_await start_from_disk();
+  bool goes_on = false;
+  if (restored_) goes_on = co_await lets_go_on();
+  if (!goes_on) co_await start_from_disk();
+}
+
+/// False if its processes were killed while they were held: then none of them ran here, and none is left.
+Task<bool> LocalArrival::lets_go_on() {
+  bool goes_on = true;
+  try {
+    co_await restored_->resume();
+  } catch (const Error& error) {
+    if (error.code() != Errc::container_not_running) throw;
+    goes_on = false;
+  }
+  if (goes_on) co_return true;
+  restored_.reset();
+  const ContainerInfo dead = container();
+  co_await host_.runtime.destroy(dead);
+  co_return false;
 }
 
 /// After a power cut: the processes are lost, as on any host, but what they had written is here. An agent that died

@@ -14,6 +14,7 @@
 #include "checkpoint/container_memory.h"
 #include "checkpoint/cpu_throttle.h"
 #include "checkpoint/frozen_container.h"
+#include "checkpoint/live_process.h"
 #include "checkpoint/network.h"
 #include "checkpoint/stray_commands.h"
 #include "engine/device_volume.h"
@@ -34,6 +35,7 @@ struct Found {
   ContainerInfo container;
   MountedDevice device;
   Offer offer;
+  std::optional<LiveProcess> init;   ///< none after an agent that died
 };
 
 /// Nothing to do for an empty path, or one that has its new name already.
@@ -78,6 +80,8 @@ class LocalDeparture final : public Departure {
  private:
   std::string checkpoint_name() const { return StateDir::scratch_name(found_.container.id, "-out"); }
   Task<bool> find_processes();
+  void check_same_processes() const;
+  void hold_links(SourceState state);
   Task<> check_survived();
   void note_kept_copy(MigrationId id, const std::string& suffix) const;
   std::string keep_image_as(const std::string& suffix) const;
@@ -164,10 +168,18 @@ Task<> LocalDeparture::adopt(SourceState state, const std::optional<CpuLimit>& c
   const bool has_processes = co_await find_processes();
   if (!has_processes) co_return;
   const bool is_frozen = co_await host_.runtime.is_frozen(found_.container);
-  hold_ = hold_network(found_.offer.network);
+  hold_links(state);
   if (state == SourceState::aborted && !is_frozen) co_return;
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
   if (state != SourceState::aborted) fence();
+}
+
+/// What is surely ours is let go on even where its links have gone.
+void LocalDeparture::hold_links(SourceState state) try {
+  hold_ = hold_network(found_.offer.network);
+} catch (const Error& failure) {
+  if (state != SourceState::aborted) throw;
+  log(LogLevel::warn, "container=" + found_.container.id + " event=links_not_held reason=" + failure.what());
 }
 
 /// False after a power cut.
@@ -184,14 +196,23 @@ Task<bool> LocalDeparture::find_processes() {
   co_return is_alive;
 }
 
+/// Its id may be another container's by now, and the number of its init another process's.
+void LocalDeparture::check_same_processes() const {
+  if (!found_.init || found_.init->is_alive()) return;
+  throw Error(Errc::container_not_running, "container " + found_.container.id + " on " + host_name() +
+                                               " ended or was started anew while it was copied; migrate it again");
+}
+
 /// Links first: what would reach the sockets after they are written down would be acknowledged and lost.
 Task<> LocalDeparture::stop() {
+  check_same_processes();
   checkpoint_.emplace(
       ImageDir::create(host_.state.scratch(), checkpoint_name(), found_.offer.checkpoint_bytes_max));
   hold_ = hold_network(found_.offer.network);
   // A task without CPU time left does not come to the point where it freezes.
   if (throttle_) throttle_->let_go();
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
+  check_same_processes();
 }
 
 Task<> LocalDeparture::dump() {
@@ -283,7 +304,8 @@ Task<Found> find(const LocalHost& host, const Request& request) {
   check_container_id(request.container);
   Found found;
   found.container = co_await host.runtime.inspect(request.container);
-  if (found.container.status != ContainerStatus::running)
+  if (found.container.status == ContainerStatus::running) found.init.emplace(found.container.init_pid);
+  if (!found.init || !found.init->is_alive())
     throw Error(Errc::container_not_running, "container " + request.container + " on " + host_name() +
                                                  " is not running; start or resume it first");
   found.device = find_mounted_device(found.container.rootfs);

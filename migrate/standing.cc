@@ -31,7 +31,8 @@ Standing read_standing(const fs::path& file) {
   try {
     standing.records = read_journal(file);
   } catch (const Error& failure) {
-    standing.damage = failure.what();
+    // An attempt that recorded nothing took its journal away since it was listed.
+    if (failure.code() != std::errc::no_such_file_or_directory) standing.damage = failure.what();
   }
   return standing;
 }

@@ -8,8 +8,11 @@
 #include <array>
 #include <cctype>
 #include <fstream>
+#include <optional>
+#include <span>
 
 #include "base/assert.h"
+#include "base/disk.h"
 #include "base/error.h"
 
 namespace vmigrate {
@@ -31,17 +34,20 @@ std::string digest_of(const std::string& text) {
   return to_hex(std::as_bytes(std::span(digest)).first(16));
 }
 
-/// The id in the file, or a new one put there whole.
-Bits128 read_or_make_host_id(const std::filesystem::path& path) {
+std::optional<Bits128> read_host_id(const std::filesystem::path& path) {
   std::string digits;
   if (std::ifstream(path) >> digits) return bits128_from_hex(digits);
-  const Bits128 id = random_id();
-  const auto temporary = path.native() + ".new";
-  std::ofstream out(temporary);
-  out << to_hex(id) << '\n' << std::flush;
-  if (!out) throw Error(errno, "cannot write", temporary);
-  std::filesystem::rename(temporary, path);
-  return id;
+  return std::nullopt;
+}
+
+/// The id in the file, or a new one put there whole. Of several who come first at once, all get the same one.
+Bits128 read_or_make_host_id(const std::filesystem::path& path) {
+  if (const auto id = read_host_id(path)) return *id;
+  const std::string text = to_hex(random_id()) + "\n";
+  create_file(real_disk(), path, std::as_bytes(std::span(text)), Naming::must_be_free);
+  const auto id = read_host_id(path);
+  if (!id) throw Error(Errc::internal, path.native() + " holds no id of this host; remove it, and a new one is made");
+  return *id;
 }
 
 }  // namespace

@@ -2,46 +2,16 @@
 #include "base/text_file.h"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <fstream>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "tests/catch.h"
+#include "tests/support/sleeping_process.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace vmigrate;
-
-namespace {
-
-/// A process that waits until it is let go.
-class Sleeper {
- public:
-  Sleeper() : pid_(check_syscall(::fork(), "fork")) {
-    if (pid_ != 0) return;
-    ::pause();
-    ::_exit(0);
-  }
-  ~Sleeper() { end(); }
-  Sleeper(const Sleeper&) = delete;
-  Sleeper& operator=(const Sleeper&) = delete;
-
-  pid_t pid() const { return pid_; }
-  void end() {
-    if (pid_ == 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-
- private:
-  pid_t pid_;
-};
-
-}  // namespace
 
 TEST_CASE("a text is read whole, beyond one read of the kernel's", "[base]") {
   const TestDirectory dir;
@@ -56,7 +26,7 @@ TEST_CASE("there is no text where there is no file", "[base]") {
 }
 
 TEST_CASE("a process that ends after its file was opened has no text", "[base]") {
-  Sleeper sleeper;
+  SleepingProcess sleeper;
   const auto stat = "/proc/" + std::to_string(sleeper.pid()) + "/stat";
   const UniqueFd held(check_syscall(::open(stat.c_str(), O_RDONLY | O_CLOEXEC), "open", stat));
   const auto reopened = "/proc/self/fd/" + std::to_string(held.get());

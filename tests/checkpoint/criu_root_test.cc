@@ -5,9 +5,11 @@
 
 #include <cstdio>
 #include <optional>
+#include <thread>
 
 #include "base/error.h"
 #include "checkpoint/cgroup.h"
+#include "checkpoint/cgroup_file.h"
 #include "checkpoint/container_config.h"
 #include "checkpoint/criu_checkpointer.h"
 #include "tests/catch.h"
@@ -130,6 +132,35 @@ TEST_CASE("a container is found by the runtime that made it", "[checkpoint][root
   } catch (const Error& error) {
     CHECK(error.code() == Errc::unknown_container);
   }
+}
+
+TEST_CASE("a container without its bundle is not taken for one without its runtime", "[checkpoint][root]") {
+  World world;
+  TestContainer container(world.pool, "runc");
+  const auto any = make_oci_runtime(world.pool, "auto");
+  std::filesystem::rename(container.bundle() / "config.json", container.bundle() / "elsewhere");
+  CHECK_THROWS_WITH(run_task(any->inspect(container.id())),
+                    "open " + (container.bundle() / "config.json").native() + ": No such file or directory");
+  std::filesystem::rename(container.bundle() / "elsewhere", container.bundle() / "config.json");
+}
+
+TEST_CASE("a container's processes are found while others of its cgroups come and go", "[checkpoint][root]") {
+  World world;
+  TestContainer container(world.pool, "runc");
+  const auto cgroup = Cgroup::of_container(container.info().init_pid);
+  REQUIRE(cgroup.has_value());
+  const auto home = cgroup->directory() / "home";   // among the others, in the order in which the kernel lists them
+  std::filesystem::create_directory(home);
+  write_to(home / "cgroup.procs", std::to_string(container.info().init_pid));
+  const std::jthread others([&](std::stop_token ended) {
+    while (!ended.stop_requested())
+      for (const char* verb : {"mk", "rm"})
+        for (char name = 'a'; name < 'l'; ++name) {
+          const auto path = cgroup->directory() / std::string(1, name);
+          *verb == 'm' ? ::mkdir(path.c_str(), 0755) : ::rmdir(path.c_str());
+        }
+  });
+  for (int looks = 0; looks < 2000; ++looks) REQUIRE(cgroup->processes().size() == 1);
 }
 
 TEST_CASE("a dump leaves the container frozen, and it can go on", "[checkpoint][root]") {

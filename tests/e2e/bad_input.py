@@ -263,6 +263,24 @@ def container_not_running(lab):
 
 
 @test
+def started_anew(lab):
+    """a container that is started anew while it is copied is not moved: it runs on where it is"""
+    one = Bystander(lab, fill_mib=16)
+    for mode in PUSH_AND_PULL:
+        move = lab.start_vmigrate("client", *mode, "--bandwidth", "4M", "--compress", "none", "alpha", "beta", one.name)
+        image = one.container.image_file("beta")
+        wait_until(lambda: image.exists() and os.stat(image).st_blocks * 512 > 4 * MIB, 20, "the copy to be under way")
+        one.rerun(lambda config: None)
+        done = move.wait(60)
+        assert done.code == 11 and done.report["error"]["code"] == "container_not_running", done
+        assert "started anew" in done.report["error"]["message"] and "alpha" in done.report["error"]["message"], done
+        assert one.container.is_where() == {"alpha": "running"}, one.container.is_where()
+    one.connection, one.counted = one.container.connect(), 0
+    one.goes_on()
+    one.moves()
+
+
+@test
 def plain_directory(lab):
     """a root file system in a plain directory is refused with the command that converts it"""
     one = Bystander(lab)

@@ -2,7 +2,11 @@
 // Who may run a container, by its journal: the gate before any start.
 #include "migrate/standing.h"
 
+#include <barrier>
 #include <fstream>
+#include <thread>
+#include <vector>
+
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -62,6 +66,30 @@ TEST_CASE("a waybill that cannot be read starts nothing", "[migrate][standing]")
   set_log_level(LogLevel::none);
   CHECK(refusal(read_standing(state, "ct")) == Errc::in_doubt);
   set_log_level(LogLevel::error);
+}
+
+TEST_CASE("of several processes that come first to a state directory all take the host for the same one",
+          "[migrate][standing]") {
+  constexpr std::size_t kComers = 8;
+  const TestDirectory directory;
+  std::vector<Bits128> ids(kComers);
+  std::barrier start(kComers);
+  {
+    std::vector<std::jthread> comers;
+    for (Bits128& id : ids)
+      comers.emplace_back([&] {
+        start.arrive_and_wait();
+        id = StateDir(directory.path()).host_id();
+      });
+  }
+  CHECK(ids == std::vector<Bits128>(kComers, StateDir(directory.path()).host_id()));
+}
+
+TEST_CASE("an id of this host that was lost is not made up", "[migrate][standing]") {
+  const TestDirectory directory;
+  std::ofstream(directory.path() / "host-id").flush();
+  CHECK_THROWS_WITH(StateDir(directory.path()), (directory.path() / "host-id").native() +
+                                                    " holds no id of this host; remove it, and a new one is made");
 }
 
 TEST_CASE("a journal that was not finished is nobody's", "[migrate][standing]") {
