@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <fstream>
+#include <future>
 #include <sstream>
 #include <thread>
 
 #include "base/error.h"
+#include "base/text_file.h"
 #include "base/unique_fd.h"
 #include "checkpoint/cgroup_file.h"
 
@@ -79,8 +81,9 @@ Hierarchy freezing_hierarchy() {
 }
 
 /// The path within `hierarchy` in the text of a /proc/PID/cgroup; empty if it is not there.
-std::string path_in(const Hierarchy& hierarchy, std::istream& proc_cgroup) {
-  for (std::string line; std::getline(proc_cgroup, line);) {
+std::string path_in(const Hierarchy& hierarchy, const std::string& proc_cgroup) {
+  std::istringstream lines(proc_cgroup);
+  for (std::string line; std::getline(lines, line);) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
@@ -93,9 +96,9 @@ std::string path_in(const Hierarchy& hierarchy, std::istream& proc_cgroup) {
   return {};
 }
 
+/// Empty if there is no such process.
 std::string path_of(const Hierarchy& hierarchy, pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/cgroup");
-  return path_in(hierarchy, file);
+  return path_in(hierarchy, read_text("/proc/" + std::to_string(pid) + "/cgroup").value_or(""));
 }
 
 /// The same as path_of(), seen from inside the cgroup namespace of `pid`; empty if it shares ours.
@@ -104,12 +107,11 @@ std::string path_within_namespace(const Hierarchy& hierarchy, pid_t pid) {
   std::error_code ignored;
   if (fs::read_symlink(link, ignored) == fs::read_symlink("/proc/self/ns/cgroup", ignored)) return {};
   const UniqueFd theirs(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
-  std::string path;
   // A namespace belongs to a thread: one that ends afterwards has nothing to restore.
-  std::thread([&] {
-    if (::setns(theirs.get(), CLONE_NEWCGROUP) == 0) path = path_of(hierarchy, pid);
-  }).join();
-  return path;
+  const auto look = [&] {
+    return ::setns(theirs.get(), CLONE_NEWCGROUP) == 0 ? path_of(hierarchy, pid) : std::string();
+  };
+  return std::async(std::launch::async, look).get();
 }
 
 /// The cgroup that a container was put into, even if its init moved itself deeper.
@@ -195,11 +197,12 @@ void Cgroup::request(bool frozen) const {
 }
 
 void Cgroup::freeze(std::chrono::milliseconds timeout) const {
+  const bool stood_before = is_frozen();   // and may have to, whatever fails here
   request(true);
   try {
     await_frozen(timeout);
   } catch (...) {
-    if (exists()) thaw();
+    if (!stood_before && exists()) thaw();
     throw;
   }
 }
@@ -258,7 +261,7 @@ void Cgroup::kill(std::chrono::milliseconds timeout) const {
       // A v1 freezer holds even killed tasks; each has its SIGKILL before any of them is let go.
       request(false);
     } catch (const Error&) {
-      if (exists()) throw;   // a supervisor may remove it as soon as the last of them has died
+      if (!processes().empty()) throw;   // a supervisor may remove it as soon as the last of them has died
     }
     std::this_thread::sleep_for(1ms);
   }

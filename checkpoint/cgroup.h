@@ -36,8 +36,8 @@ class Cgroup {
   bool exists() const;
   /// True only when the kernel says that every task is frozen.
   bool is_frozen() const;
-  /// Returns once is_frozen(). Throws Error after thawing it again: freeze_timed_out, container_not_running if it has
-  /// gone.
+  /// Returns once is_frozen(). Throws Error: freeze_timed_out, container_not_running if it has gone; then it is thawed
+  /// again, unless it stood still before.
   void freeze(std::chrono::milliseconds timeout) const;
   /// Throws Error.
   void thaw() const;

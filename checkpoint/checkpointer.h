@@ -17,7 +17,7 @@ class RestoredContainer {
  public:
   virtual ~RestoredContainer() = default;
   virtual const ContainerInfo& info() const = 0;
-  /// Lets it run. Throws Error if the kernel refuses; then nothing ran.
+  /// Lets it run. Throws Error if the kernel refuses, container_not_running if it was killed; then nothing ran.
   virtual Task<> resume() = 0;
   /// From now on destruction leaves it as it is (frozen or running): the journal says whose it is.
   virtual void release() noexcept = 0;

@@ -37,8 +37,9 @@ class ContainerRuntime {
   virtual Task<std::vector<std::string>> list() = 0;
   /// Throws Error(Errc::unknown_container).
   virtual Task<ContainerInfo> inspect(std::string id) = 0;
-  /// Freezes the cgroup; returns once every task is frozen. Throws Error(Errc::freeze_timed_out) and leaves it running;
-  /// also Errc::unsupported_container if a task is stopped by a signal, which CRIU cannot write down under cgroup v1.
+  /// Freezes the cgroup; returns once every task is frozen. Throws Error and leaves it running: freeze_timed_out;
+  /// container_not_running; unsupported_container if a task is stopped by a signal, which CRIU cannot write down under
+  /// cgroup v1.
   virtual Task<> pause(const ContainerInfo& container) = 0;
   virtual Task<> resume(const ContainerInfo& container) = 0;
   /// Starts `container.id` from its bundle, as after a boot. Throws Error(Errc::restore_failed).

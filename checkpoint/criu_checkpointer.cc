@@ -11,6 +11,7 @@
 #include "checkpoint/cgroup.h"
 #include "checkpoint/criu_command.h"
 #include "checkpoint/criu_log.h"
+#include "checkpoint/live_process.h"
 #include "checkpoint/restore_scope.h"
 #include "checkpoint/stopped_tasks.h"
 
@@ -150,7 +151,8 @@ void exchange_stop_for_freeze(const ContainerInfo& container, const std::set<pid
 
 class HeldContainer final : public RestoredContainer {
  public:
-  HeldContainer(ContainerRuntime& runtime, ContainerInfo info) : runtime_(runtime), info_(std::move(info)) {}
+  HeldContainer(ContainerRuntime& runtime, ContainerInfo info)
+      : runtime_(runtime), info_(std::move(info)), init_(info_.init_pid) {}
   HeldContainer(const HeldContainer&) = delete;
   HeldContainer& operator=(const HeldContainer&) = delete;
   ~HeldContainer() override {
@@ -160,6 +162,9 @@ class HeldContainer final : public RestoredContainer {
   const ContainerInfo& info() const override { return info_; }
 
   Task<> resume() override {
+    // Its number may be another process's by now, which perhaps must not go on.
+    if (!init_.is_alive())
+      throw Error(Errc::container_not_running, "the processes of container " + info_.id + " were killed meanwhile");
     co_await runtime_.resume(info_);
     info_.status = ContainerStatus::running;
     is_released_ = true;
@@ -170,6 +175,7 @@ class HeldContainer final : public RestoredContainer {
  private:
   ContainerRuntime& runtime_;
   ContainerInfo info_;
+  LiveProcess init_;
   bool is_released_ = false;
 };
 

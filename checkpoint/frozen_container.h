@@ -11,7 +11,7 @@ namespace vmigrate {
 /// fencing is a mistake of ours that is logged, and thaws by writing the freezer file directly, which cannot suspend.
 class FrozenContainer {
  public:
-  /// Throws Error(Errc::freeze_timed_out) and leaves the container running.
+  /// Throws Error, as ContainerRuntime::pause() does, and leaves the container running.
   static Task<FrozenContainer> freeze(ContainerRuntime& runtime, ContainerInfo container);
   FrozenContainer(FrozenContainer&& other) noexcept;
   FrozenContainer& operator=(FrozenContainer&&) = delete;

@@ -13,7 +13,9 @@
 namespace vmigrate {
 
 LiveProcess::LiveProcess(pid_t pid) : fd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {
-  if (!fd_.is_open() && errno != ESRCH) throw Error(errno, "pidfd_open", std::to_string(pid));
+  // A number that a thread has now is no process's.
+  const bool has_ended = errno == ESRCH || errno == EINVAL || errno == ENOENT;
+  if (!fd_.is_open() && !has_ended) throw Error(errno, "pidfd_open", std::to_string(pid));
 }
 
 bool LiveProcess::is_alive() const {

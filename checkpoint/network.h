@@ -48,7 +48,10 @@ class NetworkHold {
   /// The container is gone: leave the ports closed.
   virtual void keep_down() noexcept = 0;
 };
+/// Throws Error; then the ports are as they were.
 std::unique_ptr<NetworkHold> hold_network(const NetworkSpec& spec);
+/// What an agent that died held, as far as the links are there still. Throws Error; then what was closed stays closed.
+std::unique_ptr<NetworkHold> hold_network_again(const NetworkSpec& spec);
 
 /// The destination's side: namespace, veths, addresses, routes and neighbours exist, host sides plugged in but their
 /// ports closed. Removed on destruction unless kept.

@@ -21,7 +21,6 @@
 namespace vmigrate {
 namespace {
 
-using namespace std::chrono_literals;
 using Bytes = std::span<const std::uint8_t>;
 
 constexpr MacAddress kEveryone = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};

@@ -2,6 +2,7 @@
 // Gratuitous ARP and unsolicited neighbour advertisements: the bridges and neighbours learn where an address lives now.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The source's bridge ports, closed for as long as the checkpoint may become the truth.
+#include <net/if.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/bridge_port.h"
@@ -15,6 +17,18 @@ class PortHold final : public NetworkHold {
       for (const auto& interface : spec.interfaces) hold(interface.host_name);
     } catch (...) {
       reopen();
+      throw;
+    }
+  }
+  struct Again {};
+  /// Of those links that are there still. What fails reopens none: the container may be another host's.
+  PortHold(const NetworkSpec& spec, Again) {
+    try {
+      for (const auto& interface : spec.interfaces)
+        if (::if_nametoindex(interface.host_name.c_str()) != 0) hold(interface.host_name);
+        else log(LogLevel::warn, "event=no_link name=" + interface.host_name);
+    } catch (...) {
+      held_.clear();
       throw;
     }
   }
@@ -44,5 +58,9 @@ class PortHold final : public NetworkHold {
 }  // namespace
 
 std::unique_ptr<NetworkHold> hold_network(const NetworkSpec& spec) { return std::make_unique<PortHold>(spec); }
+
+std::unique_ptr<NetworkHold> hold_network_again(const NetworkSpec& spec) {
+  return std::make_unique<PortHold>(spec, PortHold::Again());
+}
 
 }  // namespace vmigrate

@@ -40,8 +40,8 @@ class Arrival {
   virtual Task<> restore() = 0;
   /// True if the processes are there, and the kernel says that every one stands still.
   virtual Task<bool> is_held() = 0;
-  /// OWNED is recorded: links up, processes go on; if a power cut took them, the container is started from its disk. On
-  /// failure it may be called again.
+  /// OWNED is recorded: links up, processes go on; if a power cut took them, or somebody killed them while they were
+  /// held, the container is started from its disk. On failure it may be called again.
   virtual Task<> run() = 0;
   /// It runs here and the source knows, or will ask: nothing more will be recorded, another migration may begin.
   virtual void close_journal() noexcept = 0;

@@ -120,6 +120,7 @@ Task<Message> DestinationSettlement::say_ready(Channel& channel) {
 
 Task<> DestinationSettlement::follow(const Message& word, Channel& channel, Switchboard::Line& line) {
   if (const auto* go = std::get_if<Go>(&word); go && go->id == parts_.id) {
+    if (!co_await parts_.arrival.is_held()) co_return co_await refuse_what_is_gone(channel);
     if (!record(RecordType::owned)) co_return;
     parts_.stage.enter(DestinationEvent::go);
     co_await run_until_it_does();
@@ -129,11 +130,22 @@ Task<> DestinationSettlement::follow(const Message& word, Channel& channel, Swit
   } else if (const auto* abort = std::get_if<Abort>(&word); abort && abort->id == parts_.id) {
     failure_ = failure_in(word, channel);
     co_await refuse(DestinationEvent::dismissed);
-    const Message refused = Refused{parts_.id};
-    if (parts_.stage.state() == DestinationState::refused) co_await channel.send(refused);
+    co_await tell_refused(channel);
   } else if (!std::holds_alternative<Wait>(word)) {
     throw_unexpected(channel, word, "Go");
   }
+}
+
+/// The source has the processes still, and their memory: better than a start from the disk here.
+Task<> DestinationSettlement::refuse_what_is_gone(Channel& channel) {
+  failure_ = Failure{Errc::restore_failed, "the restored processes are gone"};
+  co_await refuse(DestinationEvent::failed);
+  co_await tell_refused(channel);
+}
+
+Task<> DestinationSettlement::tell_refused(Channel& channel) {
+  const Message refused = Refused{parts_.id};
+  if (parts_.stage.state() == DestinationState::refused) co_await channel.send(refused);
 }
 
 /// OWNED is recorded, so it is ours whatever happens: there is no way back, only on.

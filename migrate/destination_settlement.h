@@ -49,6 +49,8 @@ class DestinationSettlement {
   Task<> note_failure(std::exception_ptr thrown);
   Task<> refuse_as_cancelled();
   Task<> refuse(DestinationEvent event);
+  Task<> refuse_what_is_gone(Channel& channel);
+  Task<> tell_refused(Channel& channel);
   bool record(RecordType type);
   bool is_waiting() const;
 

@@ -16,7 +16,8 @@ using namespace std::chrono_literals;
 constexpr auto kLookForEndEvery = 20ms;
 constexpr std::string_view kSkipped = "skipped";           // it cannot be moved as it is
 constexpr std::string_view kNotStarted = "not_started";    // it was cancelled before its turn, or had none
-constexpr std::string_view kEnded = "ended";               // by itself, before its turn
+constexpr std::string_view kEnded = "ended";               // by itself, before it could be moved
+constexpr std::string_view kReturned = "returned";         // it went, and is there again
 
 /// Puts the container's name into its events.
 class NamedProgress final : public Progress {
@@ -149,7 +150,8 @@ Task<> Evacuation::compare_with_the_source() {
   std::exception_ptr thrown;
   try {
     auto looking = parts_.look_again();
-    compare_with(co_await std::move(looking));
+    const Inventory now = co_await std::move(looking);
+    compare_with(now);
   } catch (...) {
     thrown = std::current_exception();
   }
@@ -165,7 +167,10 @@ void Evacuation::compare_with(const Inventory& now) {
   };
   for (auto& [container, row] : rows_)
     if (was_not_running(row) && !is_there(container)) row["result"] = kEnded;
-  for (const auto& entry : now.entries) rows_.try_emplace(entry.container, row_of(entry));
+  for (const auto& entry : now.entries) {
+    json& row = rows_.try_emplace(entry.container, row_of(entry)).first->second;
+    if (is(row, name_of(Outcome::migrated))) row["result"] = kReturned;
+  }
 }
 
 Task<> Evacuation::move_one_after_the_other() {

@@ -7,6 +7,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "base/durable.h"
 #include "base/log.h"
@@ -34,14 +35,15 @@ void refuse_existing(const fs::path& path) {
     throw Error(Errc::already_exists, path.native() + " exists on " + host_name() + " already; remove or rename it");
 }
 
-Task<bool> knows_container(ContainerRuntime& runtime, std::string id) {
+/// Nothing if the runtime does not know it.
+Task<std::optional<ContainerInfo>> find_container(ContainerRuntime& runtime, std::string id) {
+  std::optional<ContainerInfo> found;
   try {
-    co_await runtime.inspect(std::move(id));
-    co_return true;
+    found = co_await runtime.inspect(std::move(id));
   } catch (const Error& error) {
-    if (error.code() == make_error_code(Errc::unknown_container)) co_return false;
-    throw;
+    if (error.code() != Errc::unknown_container) throw;
   }
+  co_return found;
 }
 
 std::uint64_t free_disk_bytes(const fs::path& directory) {
@@ -119,7 +121,7 @@ class LocalArrival final : public Arrival {
  private:
   void make_bundle();
   void connect() noexcept;
-  Task<bool> lets_go_on();
+  Task<> let_go_on();
   Task<> start_from_disk();
   ContainerInfo container() const;
   void attach();
@@ -141,6 +143,7 @@ class LocalArrival final : public Arrival {
   std::unique_ptr<PreparedNetwork> network_;
   std::optional<MountedImage> mounted_;
   std::unique_ptr<RestoredContainer> restored_;
+  bool were_killed_ = false;   ///< the processes, while they were held
   bool has_bundle_ = false;
   bool is_adopted_ = false;
 };
@@ -224,32 +227,26 @@ Task<> LocalArrival::run() {
   if (!network_) network_ = co_await adopt_network(host_.pool, offer_.network);
   network_->keep();
   connect();
-  bool goes_on = false;
-  if (restored_) goes_on = co_await lets_go_on();
-  if (!goes_on) co_await start_from_disk();
+  if (restored_) co_await let_go_on();
+  if (!restored_) co_await start_from_disk();
 }
 
-/// False if its processes were killed while they were held: then none of them ran here, and none is left.
-Task<bool> LocalArrival::lets_go_on() {
-  bool goes_on = true;
+Task<> LocalArrival::let_go_on() {
   try {
     co_await restored_->resume();
   } catch (const Error& error) {
     if (error.code() != Errc::container_not_running) throw;
-    goes_on = false;
+    were_killed_ = true;   // while they were held: none of them ran here
+    restored_.reset();
   }
-  if (goes_on) co_return true;
-  restored_.reset();
-  const ContainerInfo dead = container();
-  co_await host_.runtime.destroy(dead);
-  co_return false;
 }
 
 /// After a power cut: the processes are lost, as on any host, but what they had written is here. An agent that died
 /// after letting them go on finds them running.
 Task<> LocalArrival::start_from_disk() {
-  const bool runs_already = co_await knows_container(host_.runtime, offer_.container);
-  if (runs_already) co_return;
+  const auto known = co_await find_container(host_.runtime, offer_.container);
+  if (known && (known->init_pid > 0 || !were_killed_)) co_return;
+  if (known) co_await host_.runtime.destroy(*known);   // what the runtime remembers of the dead
   const auto work = [this] {
     if (!mounted_) attach();
     mounted_->keep();
@@ -346,8 +343,8 @@ void LocalArrival::remove_bundle() noexcept {
 Task<Answer> LocalArrivalHost::check(const Offer& offer) {
   check_container_id(offer.container);
   check_config(offer.config);
-  const bool is_known = co_await knows_container(host_.runtime, offer.container);
-  if (is_known)
+  const auto known = co_await find_container(host_.runtime, offer.container);
+  if (known)
     throw Error(Errc::already_exists,
                 "container " + offer.container + " exists on " + host_name() + " already; delete it there");
   refuse_existing(host_.state.image(offer.container));

@@ -81,7 +81,6 @@ class LocalDeparture final : public Departure {
   std::string checkpoint_name() const { return StateDir::scratch_name(found_.container.id, "-out"); }
   Task<bool> find_processes();
   void check_same_processes() const;
-  void hold_links(SourceState state);
   Task<> check_survived();
   void note_kept_copy(MigrationId id, const std::string& suffix) const;
   std::string keep_image_as(const std::string& suffix) const;
@@ -96,6 +95,7 @@ class LocalDeparture final : public Departure {
   std::optional<FrozenContainer> frozen_;
   std::optional<FencedContainer> fenced_;
   std::optional<ImageDir> checkpoint_;
+  bool may_stand_ = false;   ///< a freeze was tried
   bool has_dump_failed_ = false;
 };
 
@@ -168,18 +168,10 @@ Task<> LocalDeparture::adopt(SourceState state, const std::optional<CpuLimit>& c
   const bool has_processes = co_await find_processes();
   if (!has_processes) co_return;
   const bool is_frozen = co_await host_.runtime.is_frozen(found_.container);
-  hold_links(state);
+  hold_ = hold_network_again(found_.offer.network);
   if (state == SourceState::aborted && !is_frozen) co_return;
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
   if (state != SourceState::aborted) fence();
-}
-
-/// What is surely ours is let go on even where its links have gone.
-void LocalDeparture::hold_links(SourceState state) try {
-  hold_ = hold_network(found_.offer.network);
-} catch (const Error& failure) {
-  if (state != SourceState::aborted) throw;
-  log(LogLevel::warn, "container=" + found_.container.id + " event=links_not_held reason=" + failure.what());
 }
 
 /// False after a power cut.
@@ -211,6 +203,7 @@ Task<> LocalDeparture::stop() {
   hold_ = hold_network(found_.offer.network);
   // A task without CPU time left does not come to the point where it freezes.
   if (throttle_) throttle_->let_go();
+  may_stand_ = true;
   frozen_.emplace(co_await FrozenContainer::freeze(host_.runtime, found_.container));
   check_same_processes();
 }
@@ -226,6 +219,7 @@ Task<> LocalDeparture::resume() {
   std::exception_ptr failure;
   try {
     if (frozen_) co_await frozen_->thaw();
+    else if (may_stand_ && found_.init && found_.init->is_alive()) co_await host_.runtime.resume(found_.container);
     frozen_.reset();
     hold_.reset();
     checkpoint_.reset();

@@ -140,6 +140,32 @@ class Running:
         self.process.kill()
 
 
+def stat(pid):
+    """(state, parent)"""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[1])
+
+
+@contextlib.contextmanager
+def standing(lab, host, move):
+    """While the agent of a host stands still, or once it does; afterwards it goes on."""
+    pid = lab.agent_pid(host)
+    family = [pid, stat(pid)[1]]   # what brought it into the host stops with it
+    try:
+        wait_until(lambda: all(stat(one)[0] == "T" for one in family), 30,
+                   lambda: f"the agent of {host} to stand still: {family} {[stat(one) for one in family]} {told_by(move)}")
+        yield
+    finally:
+        for one in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGCONT)
+
+
+def told_by(move):
+    """What the command has said, if it has ended."""
+    return move.wait() if move.process.poll() is not None else "the command goes on"
+
+
 # --- containers -------------------------------------------------------------------------------------------------------
 
 

@@ -4,13 +4,13 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import e2e
 from e2e import HOSTS, test, wait_until
 from ledger import Ledger
 
 STATE = "/var/lib/vmigrate"
+EXIT_RESTORE_FAILED = 7
 
 
 def agent(lab, host, wish=""):
@@ -97,22 +97,31 @@ def a_release_that_died(lab):
     settles_on(lab, redis, ledger, "beta")
 
 
-def stands_still(lab, host):
-    pid = lab.agent_pid(host)
-    return pid and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+def killed_while_held(lab, redis, point):
+    """A migration to beta, whose processes are killed there at a failpoint of beta's agent. Returns how it ended."""
+    agent(lab, "beta", f"{point}=stop")
+    move = lab.start_vmigrate("client", "alpha", "beta", redis.name)
+    with e2e.standing(lab, "beta", move):
+        lab.exec("beta", redis.runtime, "delete", "--force", redis.name)
+    return move.wait(60)
 
 
 @test
-def killed_while_held(lab):
-    """a container whose processes were killed while the destination held them, and got it, is started from its disk"""
+def killed_before_it_is_taken(lab):
+    """a container whose processes were killed while the destination held them goes on at the source, as it was"""
+    redis = lab.container("alpha", "redis", size="256M")
+    ledger = Ledger(lab, redis)
+    done = killed_while_held(lab, redis, "message.Go.before_handle")
+    assert done.code == EXIT_RESTORE_FAILED and done.report["error"]["code"] == "restore_failed", done
+    settles_on(lab, redis, ledger, "alpha")
+
+
+@test
+def killed_after_it_was_taken(lab):
+    """a container whose processes were killed when the destination had taken it is started there from its disk"""
     redis = lab.container("alpha", "redis", size="256M")
     assert redis.connect().redis("SET", "key", "value") == "OK"
-    agent(lab, "beta", "journal.owned.after_fsync=stop")
-    move = lab.start_vmigrate("client", "alpha", "beta", redis.name)
-    wait_until(lambda: stands_still(lab, "beta"), 30, "beta's agent to stand still")
-    lab.exec("beta", redis.runtime, "delete", "--force", redis.name)
-    os.kill(lab.agent_pid("beta"), signal.SIGCONT)
-    done = move.wait(60)
+    done = killed_while_held(lab, redis, "journal.owned.after_fsync")
     assert done.code == 0 and redis.is_where() == {"beta": "running"}, f"{redis.is_where()} {done}"
     assert "event=starting_from_disk" in lab.agent_log("beta")
     assert redis.connect().redis("GET", "key") == b"value"

@@ -120,7 +120,7 @@ TEST_CASE("what fails, and what cannot go, stops nobody else", "[migrate][evacua
   removal.result_of["b"] = "aborted";
   Inventory inventory = containers({"a", "b", "c"});
   inventory.entries.push_back({"plain", Failure{Errc::rootfs_not_on_device, "it is a plain directory"}});
-  removal.left = inventory;
+  removal.left.entries = {inventory.entries[1], inventory.entries.back()};   // b, and what could not go
   const json summary = removal.evacuate(inventory, {.parallel = 1});
   CHECK(removal.started == std::vector<std::string>{"a", "b", "c"});
   CHECK(result_in(summary, "a") == "migrated");
@@ -178,6 +178,15 @@ TEST_CASE("a host on which a container was started meanwhile is not called empty
   CHECK(result_in(summary, "new") == "not_started");
   CHECK(summary.at("result") == "some_stayed");
   CHECK(exit_code_of_evacuation(summary) == kExitSomeStayed);
+}
+
+TEST_CASE("a container that went and is there again stays", "[migrate][evacuation]") {
+  Removal removal;
+  removal.left = containers({"a"});
+  const json summary = removal.evacuate(containers({"a", "b"}), {.parallel = 1});
+  CHECK(result_in(summary, "a") == "returned");
+  CHECK(summary.at("moved") == 1);
+  CHECK(summary.at("result") == "some_stayed");
 }
 
 TEST_CASE("a host that cannot be asked in the end is not called empty", "[migrate][evacuation]") {
@@ -264,7 +273,7 @@ TEST_CASE("the table has a row for each, and a sentence for each that stayed", "
   removal.result_of["b"] = "aborted";
   Inventory inventory = containers({"a", "b"});
   inventory.entries.push_back({"a-long-name", Failure{Errc::unsupported_container, "it has hooks"}});
-  removal.left = inventory;
+  removal.left.entries = {inventory.entries[1], inventory.entries.back()};   // b, and what could not go
   json summary = removal.evacuate(inventory, {});
   summary["source"] = "alpha";
   summary["destination"] = "beta";
