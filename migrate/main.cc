@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The command. Failures that got this far become one sentence and an exit code here.
+#include <malloc.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -10,8 +12,22 @@
 #include "migrate/exit_code.h"
 #include "migrate/failpoint_channel.h"
 
+namespace {
+
+/// glibc gives nearly every thread a heap of its own, and each keeps what was freed in it: an agent that 1,000
+/// connections had come to held 50 to 70 MiB, with two heaps it is 33 to 40. What is large or frequent here is in
+/// buffers that are used again, so threads seldom wait for one another's heap.
+void share_heaps() {
+#ifdef __GLIBC__
+  ::mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace vmigrate;
+  share_heaps();
   ::signal(SIGPIPE, SIG_IGN);   // a peer that is gone is an error to handle, not a reason to die
   try {
     if (const char* failpoints = std::getenv("VMIGRATE_FAILPOINTS")) set_failpoints(failpoints, failpoint_names());

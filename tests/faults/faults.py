@@ -377,6 +377,8 @@ class Run:
         self.tally.passed += 1
         self.tally.outcomes[what.split()[-1]] += 1
         self.tally.settling.append(seconds)
+        if seconds > SETTLED_WITHIN:
+            print(f"late: {name}, settled in {seconds:.1f} s", flush=True)
         self.tell_success(f"{name}: {what}, settled in {seconds:.1f} s ({time.monotonic() - started:.1f} s)")
 
     def tell_success(self, text):
