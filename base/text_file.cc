@@ -14,6 +14,7 @@ namespace vmigrate {
 namespace {
 
 constexpr std::size_t kReadBytes = 32768;
+constexpr std::size_t kTextBytesMax = std::size_t{16} << 20;
 
 bool says_gone(int error) { return error == ENOENT || error == ENOTDIR || error == ESRCH || error == ENODEV; }
 

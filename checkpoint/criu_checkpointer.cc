@@ -205,13 +205,14 @@ class CriuCheckpointer final : public Checkpointer {
     std::set<pid_t> stopped = co_await offload(pool_, work);
     const fs::path images = from.path();
     std::exception_ptr failure;
-    ContainerInfo restored;
+    std::unique_ptr<RestoredContainer> held;
     try {
-      restored = co_await restore_held(container, images, std::move(stopped));
+      ContainerInfo restored = co_await restore_held(container, images, std::move(stopped));
+      held = std::make_unique<HeldContainer>(runtime_, std::move(restored));
     } catch (const std::exception&) {
       failure = std::current_exception();
     }
-    if (!failure) co_return std::make_unique<HeldContainer>(runtime_, std::move(restored));
+    if (!failure) co_return held;
     const auto clean_up = [container, images] { RestoreScope(container, images).remove_everything(); };
     co_await offload(pool_, clean_up);
     std::rethrow_exception(failure);

@@ -206,7 +206,8 @@ json Evacuation::summary() const {
     bytes += number_in(row, "wire_bytes");
   }
   auto result = result_of(rows, parts_.cancellation.is_requested(), hidden_);
-  if (blindness_ && result == EvacuationResult::evacuated) result = EvacuationResult::failed;
+  const bool speaks_of_all = result == EvacuationResult::evacuated || result == EvacuationResult::predicted;
+  if (blindness_ && speaks_of_all) result = EvacuationResult::failed;
   json made = {{"event", "summary"},
                {"result", name_of(result)},
                {"moved", std::ranges::count_if(rows, has_gone)},

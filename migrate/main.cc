@@ -15,7 +15,7 @@
 namespace {
 
 /// glibc gives nearly every thread a heap of its own, and each keeps what was freed in it: an agent that 1,000
-/// connections had come to held 50 to 70 MiB, with two heaps it is 33 to 40. What is large or frequent here is in
+/// connections had come to held 50 to 70 MiB, with two heaps it is 33 to 41. What is large or frequent here is in
 /// buffers that are used again, so threads seldom wait for one another's heap.
 void share_heaps() {
 #ifdef __GLIBC__

@@ -15,7 +15,8 @@ from e2e import HOSTS, wait_until  # pylint: disable=wrong-import-position
 from ledger import Ledger, RowLedger  # pylint: disable=wrong-import-position
 
 SETTLED_WITHIN = 5.0    # seconds after the last agent is up again: nearly all, and
-SETTLED_AT_LAST = 20.0  # all: agents look for what is left every 5 s
+HEALED_WITHIN = 10.0    # if none died: agents look for what is left every 5 s
+SETTLED_AT_LAST = 20.0  # what is late by chance
 PF_EXITING, PF_SIGNALED = 0x4, 0x400
 HALTS = 1 << (signal.SIGKILL - 1) | 1 << (signal.SIGSTOP - 1)   # as bits of a pending set: taken before any instruction
 TOOLS = ("criu", "crun", "runc")   # in the container's group for a moment, to make it or to take it away

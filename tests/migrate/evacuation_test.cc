@@ -199,6 +199,15 @@ TEST_CASE("a host that cannot be asked in the end is not called empty", "[migrat
   CHECK(exit_code_of_evacuation(summary) == exit_code_of(Errc::connect_failed));
 }
 
+TEST_CASE("a host that cannot be asked in the end is not predicted to be empty", "[migrate][evacuation]") {
+  Removal removal;
+  removal.result_of["a"] = "predicted";
+  removal.has_agent_gone = true;
+  const json summary = removal.evacuate(containers({"a"}), {.parallel = 1});
+  CHECK(result_in(summary, "a") == "predicted");
+  CHECK(exit_code_of_evacuation(summary) == exit_code_of(Errc::connect_failed));
+}
+
 TEST_CASE("a host with containers that we may not see is not called empty", "[migrate][evacuation]") {
   Removal removal;
   Inventory inventory = containers({"a"});
